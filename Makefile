@@ -159,6 +159,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-ver
 lock: setup  ## pin dependencies again, with the same versions in all lock files
 	$(LOCK) --upgrade --group dev worker_image/pyproject.toml operator/pyproject.toml examples/provider/pyproject.toml --extra dspy -o requirements.lock
 	$(LOCK) -c requirements.lock worker_image/pyproject.toml --extra dspy -o worker_image/requirements.lock
+	$(LOCK) -c requirements.lock worker_image/pyproject.toml -o git_image/requirements.lock
 	$(LOCK) -c requirements.lock operator/pyproject.toml -o operator/requirements.lock
 	$(LOCK) -c requirements.lock examples/provider/pyproject.toml -o examples/provider/requirements.lock
 	$(LOCK) --group extras -c worker_image/requirements.lock -o tests/extras.lock
@@ -178,7 +179,7 @@ cluster: setup  ## make a kind cluster with our images, and print its kubeconfig
 	$(TESTBED) up
 	$(TESTBED) load
 
-images: setup  ## build the images of operator, worker and provider
+images: setup  ## build the images of operator, worker, git and provider
 	$(TESTBED) images
 
 clean-cluster: setup  ## remove the cluster and its container engine, but keep the cache of built binaries

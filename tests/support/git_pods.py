@@ -29,7 +29,14 @@ NONCE = "nonce-of-tests"
 FIELDS = {GitSource: "spec.program.source.git", GitDestination: "spec.artifact.git"}
 PROGRAM = {"b": {"demos": [{"question": "naïve?", "score": 0.1}]}, "a": 1}
 _SCRATCH: list[Path] = []
-atexit.register(lambda: [shutil.rmtree(folder, ignore_errors=True) for folder in _SCRATCH])
+
+
+@atexit.register
+def _clean() -> None:
+    for folder in _SCRATCH:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 MARKDOWN = "# Compiled program\n\n| score |\n"
 
 

@@ -15,16 +15,22 @@ from testbed.shell import CommandError, run, say
 
 PROJECT = Path(__file__).parents[2]
 PYTHON_BASE = ("python3", "python3-venv", "ca-certificates")
+GIT_BASE = (*PYTHON_BASE, "git", "openssh-client", "openssl")
 DEBIAN_PYTHON = "3.11"
 KEY_LABEL = "dspy-swarm.inputs"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Says what is in an image: the folder of its Dockerfile and lock file, and our own distributions."""
+    """Says what is in an image: the folder of its Dockerfile and lock file, and our own distributions.
+
+    Attributes:
+        base: Debian packages of the base image, if it is not that of the Dockerfile.
+    """
 
     folder: Path
     distributions: tuple[Path, ...]
+    base: tuple[str, ...] = PYTHON_BASE
 
 
 def recipes(project: Path = PROJECT) -> dict[str, Recipe]:
@@ -34,6 +40,7 @@ def recipes(project: Path = PROJECT) -> dict[str, Recipe]:
         # The operator needs the contract (`swarm_wire`), which is in the worker's distribution.
         "operator": Recipe(operator, (operator, worker)),
         "worker": Recipe(worker, (worker,)),
+        "git": Recipe(project / "git_image", (worker,), GIT_BASE),
         "provider": Recipe(provider, (provider,)),
     }
 
@@ -55,7 +62,7 @@ def build(setup: Setup, names: Iterable[str], tag: str, project: Path = PROJECT)
 def _build(setup: Setup, name: str, recipe: Recipe, tag: str) -> str:
     full = tag_of(name, tag)
     lock, dockerfile = recipe.folder / "requirements.lock", recipe.folder / "Dockerfile"
-    base = _base(setup)
+    base = _base(setup, recipe)
     with cache.scratch() as context:
         _wheels(recipe, context / "dist")
         key = cache.key(dockerfile, lock, context / "dist", base)
@@ -73,9 +80,9 @@ def _build(setup: Setup, name: str, recipe: Recipe, tag: str) -> str:
     return full
 
 
-def _base(setup: Setup) -> str:
+def _base(setup: Setup, recipe: Recipe) -> str:
     """Return the base image if it is not that of the Dockerfiles."""
-    return debian.image("dspy-swarm/python-base", PYTHON_BASE) if setup.way is Way.SOURCE else ""
+    return debian.image("dspy-swarm/python-base", recipe.base) if setup.way is Way.SOURCE else ""
 
 
 def _wheels(recipe: Recipe, folder: Path) -> None:

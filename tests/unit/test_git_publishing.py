@@ -224,6 +224,8 @@ def test_a_branch_that_never_rests_ends_the_pod_so_that_another_begins_again(
     error = refused(publish, clock=clock)
     assert (error.reason, error.terminal) == (WorkerReason.GIT_UNREACHABLE, False)
     assert pauses == [0.1, 0.2, 0.4]
+    assert "git says: " in str(error)
+    assert "refs/heads/main" in str(error)
     assert "Run-Id" not in "".join(repository.messages())
 
 

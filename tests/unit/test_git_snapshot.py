@@ -106,6 +106,32 @@ def test_paths_are_relative_to_the_folder_of_the_spec(repository: Repository, fe
     assert git_pods.unpacked(fetched(path="app")) == {"search.py": b"search", "data/train.jsonl": b"{}\n"}
 
 
+@pytest.mark.parametrize(
+    ("setting", "fetches"),
+    [
+        pytest.param("uploadpack.allowFilter=true", {"search.py", "train.jsonl"}, id="only the folder's files travel"),
+        pytest.param(
+            "uploadpack.allowFilter=false", {"search.py", "train.jsonl", "large.bin"}, id="a server without it"
+        ),
+        pytest.param("protocol.version=0", {"search.py", "train.jsonl", "large.bin"}, id="a server without ids"),
+    ],
+)
+def test_of_a_large_repository_only_the_folder_is_fetched(
+    git_server: GitServer, repository: Repository, authority: Authority, setting: str, fetches: set[str]
+) -> None:
+    repository.commit({**FILES, "large.bin": b"large"})
+    repository.git("config", *setting.split("="))
+    spec = GitSource.model_validate({"url": git_server.url(), "path": "app"})
+    config = {"http.sslCAInfo": str(authority.ca)}
+    if setting.startswith("protocol"):
+        config["protocol.version"] = "0"
+    git = git_pods.opened(spec, access=Access(config=config))
+    assert git_pods.unpacked(fetch(git, spec)) == {"search.py": b"search", "data/train.jsonl": b"{}\n"}
+    here = git.text("cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
+    ids = {"search.py": FILES["app/search.py"], "train.jsonl": FILES["app/data/train.jsonl"], "large.bin": b"large"}
+    assert {name for name, data in ids.items() if repository.blob(data) in here} == fetches
+
+
 def test_the_same_files_make_the_same_archive(repository: Repository, fetched: Fetch) -> None:
     repository.commit({**FILES, "run.sh": ("100755", b"#!/bin/sh")})
     first = fetched()
@@ -171,7 +197,7 @@ def test_nothing_of_the_repository_changes_a_file_or_runs(
 ) -> None:
     owned = tmp_path / "owned"
     attributes = b"* text eol=crlf filter=lfs ident export-subst\nhidden.py export-ignore\n"
-    files = {
+    files: dict[str, bytes | tuple[str, bytes]] = {
         ".gitattributes": attributes,
         "a.py": b"$Id$ $Format:%H$\n",
         "hidden.py": b"",

@@ -76,7 +76,7 @@ def access_to(place: Place, folder: Path | None, scratch: Path, masks: Masks) ->
     """
     if folder is None:
         return Access()
-    masks.add_folder(folder)
+    masks.add_folder(folder, place.url)
     texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in files(folder)}
     values = {name: text.strip("\r\n") for name, text in texts.items() if text.strip()}
     secret = _Secret(folder, values, place, scratch)

@@ -233,7 +233,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Place, str], GitError]], ...]] = (
         _no_repository,
     ),
     (r"unadvertised object", _unadvertised),
-    (r"couldn't find remote ref|not our ref|no such remote ref|remote branch .* not found", _no_ref),
+    (r"couldn't find remote ref|not our ref|invalid refspec|no such remote ref|remote branch .* not found", _no_ref),
     (r"mismatched algorithms|unsupported object format|unknown object format", _other_ids),
     (
         r"protected branch|pre-receive hook declined|hook declined|not allowed to push|gh00\d|branch is currently "

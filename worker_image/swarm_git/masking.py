@@ -35,10 +35,16 @@ class Masks:
                 for form in (text, encoded, quote(text, safe="")):
                     self._found.setdefault(form, name)
 
-    def add_folder(self, folder: Path) -> None:
-        """Masks the content of each file of a mounted Secret."""
+    def add_folder(self, folder: Path, public: str) -> None:
+        """Masks the content of each file of a mounted Secret.
+
+        Args:
+            public: the repository's URL. A user's name that the URL has, too, is no secret.
+        """
         for path in files(folder):
-            self.add(path.name, path.read_text(encoding="utf-8", errors="replace"))
+            value = path.read_text(encoding="utf-8", errors="replace")
+            if path.name in _SECRET or value.strip() not in public:
+                self.add(path.name, value)
 
     def add_proxies(self, environment: Mapping[str, str]) -> None:
         """Masks the passwords in the URLs of proxies."""

@@ -14,6 +14,8 @@ from swarm_wire.pod_output import Writer, commit_text
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spending import Booked, Spending
 
+_FACTS = frozenset({"url", "branch", "commit", "sha256", "outcome"})
+
 
 class Output:
     """Prints records on standard output, and all else on standard error. No secret leaves the process.
@@ -42,7 +44,10 @@ class Output:
         return self._writer.count > self._opened
 
     def put(self, record: Record) -> None:
-        """Prints a record, with the secrets in its header masked, because people read headers."""
+        """Prints a record, with the secrets in its header masked, because people read headers.
+
+        What the spec or git has in plain text is not masked, although a short password may be a part of it.
+        """
         self._writer.put(Record(record.kind, _masked(record.header, self._masks), record.body))
 
     def say(self, text: str) -> None:
@@ -66,6 +71,6 @@ def _masked(thing: Any, masks: Masks) -> Any:
         case list():
             return [_masked(part, masks) for part in thing]
         case Mapping():
-            return {name: _masked(part, masks) for name, part in thing.items()}
+            return {name: part if name in _FACTS else _masked(part, masks) for name, part in thing.items()}
         case _:
             return thing

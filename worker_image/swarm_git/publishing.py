@@ -9,7 +9,7 @@ from pathlib import Path
 from swarm_git import commits, remote
 from swarm_git.command import Git
 from swarm_git.commits import Artifact, Signature
-from swarm_git.errors import not_found, refused, unreachable
+from swarm_git.errors import not_found, quoted, refused, unreachable
 from swarm_wire.messages import Pushed, PushOutcome
 from swarm_wire.spec.git import GitDestination
 
@@ -32,6 +32,10 @@ class Clock:
     chance: Callable[[], float] = random.random
 
 
+class _TooLate(Exception):
+    """Another push was faster. The text is what git has said."""
+
+
 @dataclass(frozen=True)
 class Publisher:
     """Publishes one artifact.
@@ -52,11 +56,12 @@ class Publisher:
         Raises GitError.
         """
         once = self._to_branch if self.destination.pull_request is None else self._to_own_branch
-        begun, pause = self.clock.passed(), SHORTEST_PAUSE
+        begun, pause, said = self.clock.passed(), SHORTEST_PAUSE, ""
         for tried in range(1, MOST_TRIES + 1):
-            pushed = once()
-            if pushed is not None:
-                return pushed
+            try:
+                return once()
+            except _TooLate as late_push:
+                said = str(late_push)
             late = self.clock.passed() - begun > MOST_SECONDS
             if tried < MOST_TRIES and not late:
                 self.clock.sleep(pause * (0.5 + self.clock.chance() / 2))
@@ -66,11 +71,11 @@ class Publisher:
         raise unreachable(
             self.git.place,
             f"others have pushed to {self.destination.branch} of {self.destination.url} so often that {tried} pushes "
-            "came too late. Another attempt follows",
+            f"came too late. Another attempt follows. git says: {quoted(said)}",
         )
 
-    def _to_branch(self) -> Pushed | None:
-        """Pushes the artifact to the branch itself. Returns None if another push was faster."""
+    def _to_branch(self) -> Pushed:
+        """Pushes the artifact to the branch itself."""
         branch = self.destination.branch
         tip = self._tip()
         if tip is not None and (found := commits.earlier(self.git, tip, self.artifact)) is not None:
@@ -79,12 +84,11 @@ class Publisher:
         if tip is not None and tree == commits.tree_of(self.git, tip):
             return self._pushed(PushOutcome.UNCHANGED, branch, tip)
         commit = self._committed(tree, tip)
-        if not remote.push(self.git, commit, branch):
-            return None
+        self._push(commit, branch)
         return self._pushed(PushOutcome.PUSHED, branch, commit)
 
-    def _to_own_branch(self) -> Pushed | None:
-        """Pushes the artifact to the Compilation's own branch, with a pull request. Returns None as `_to_branch`."""
+    def _to_own_branch(self) -> Pushed:
+        """Pushes the artifact to the Compilation's own branch, with a pull request."""
         head = own_branch(self.artifact.compilation)
         tip = self._tip()
         if tip is None:
@@ -106,9 +110,14 @@ class Publisher:
                 "dspy-swarm. A push would drop it. Merge or delete that branch",
             )
         commit = self._reusable(old, tip) or self._committed(tree, tip)
-        if commit != old and not remote.push(self.git, commit, head, instead_of=old or ""):
-            return None
+        if commit != old:
+            self._push(commit, head, instead_of=old or "")
         return self._pushed(PushOutcome.PUSHED, head, commit, self._pull_request(head))
+
+    def _push(self, commit: str, branch: str, instead_of: str | None = None) -> None:
+        """Pushes a commit as `remote.push` does. Raises _TooLate if another push was faster."""
+        if (said := remote.push(self.git, commit, branch, instead_of)) is not None:
+            raise _TooLate(said)
 
     def _tip(self) -> str | None:
         """Returns the branch's newest commit; None if the repository is empty."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
 from swarm_git.command import Failed, Git
@@ -24,7 +25,8 @@ def fetched(git: Git, branch: str, depth: int = DEPTH) -> str | None:
 
     Raises GitError.
     """
-    here = f"refs/swarm/{branch}"
+    # One branch may have the name of another one's folder.
+    here = f"refs/swarm/{sha256(branch.encode()).hexdigest()[:16]}"
     # A server that knows no filter ignores it.
     options = ("--quiet", f"--depth={depth}", "--filter=blob:none", "--no-tags", "--force", "--no-write-fetch-head")
     try:
@@ -42,8 +44,8 @@ def branches(git: Git) -> list[str]:
     return [line.partition("\trefs/heads/")[2] for line in lines]
 
 
-def push(git: Git, commit: str, branch: str, instead_of: str | None = None) -> bool:
-    """Pushes a commit to a branch. Returns whether it has; False if the branch has moved meanwhile.
+def push(git: Git, commit: str, branch: str, instead_of: str | None = None) -> str | None:
+    """Pushes a commit to a branch. Returns what git has said if the branch has moved meanwhile; None for success.
 
     Args:
         instead_of: the commit that the branch must have, or "" for no branch; it is replaced by force. None: the
@@ -58,6 +60,6 @@ def push(git: Git, commit: str, branch: str, instead_of: str | None = None) -> b
     except Failed as failed:
         said = failed.out.decode(errors="replace") + failed.said
         if _TOO_LATE.search(said) and not _IN_THE_WAY.search(said):
-            return False
+            return said
         raise explained(said, replace(git.place, wanted=f"the branch {branch}")) from None
-    return True
+    return None

@@ -21,6 +21,10 @@ PART_BYTES = 480 * 2**10
 TRIES = 3
 """A commit may be deleted between the server's list of branches and its answer, if a branch is pushed by force."""
 _COMMIT = "refs/swarm/source"
+_NAMES = ("--filter=blob:none",)
+"""With this option, a fetch gets names of files, but not the files: the rest of a repository may be very large."""
+_AGAIN = ("--refetch", "--no-filter")
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class Archive:
 
 def fetch(git: Git, source: GitSource) -> Archive:
     """Fetches a commit and returns its files. Raises GitError."""
-    commit = _fetched(git, source)
+    commit = _fetched(git, source, *(() if source.path is None else _NAMES))
+    if source.path is not None and not _fetch_folder(git, source.url, tree.folder_of(git, commit, source.path)):
+        commit = _fetched(git, source, *_AGAIN)
     found = tree.files_of(git, commit, source.path)
     content = tree.contents(git, found.entries)
     files = tree.without_pointers(found, content)
@@ -73,15 +79,14 @@ def fetch(git: Git, source: GitSource) -> Archive:
     return Archive(source.url, commit, data, len(files.entries), files.notes)
 
 
-def _fetched(git: Git, source: GitSource) -> str:
+def _fetched(git: Git, source: GitSource, *options: str) -> str:
     """Fetches one commit without its history, and returns its id."""
     name, wanted = _named(source.ref)
     place = replace(git.place, wanted=wanted)
-    # One command resolves the name and fetches what it means, so nobody can move the branch in between.
-    command = ("fetch", "--quiet", "--depth=1", "--no-tags", "--force", "--no-write-fetch-head", source.url)
     for left in reversed(range(TRIES)):
         try:
-            git.run(*command, f"{name}:{_COMMIT}")
+            # One command resolves the name and fetches what it means, so nobody can move the branch in between.
+            git.run(*_FETCH, "--depth=1", "--force", *options, source.url, f"{name}:{_COMMIT}")
             break
         except Failed as failed:
             is_id = source.ref is not None and source.ref.commit is not None
@@ -91,6 +96,20 @@ def _fetched(git: Git, source: GitSource) -> str:
         return git.text("rev-parse", "--verify", "--quiet", f"{_COMMIT}^{{commit}}")
     except Failed:
         raise not_found(place, f"{wanted} of {source.url} is no commit") from None
+
+
+def _fetch_folder(git: Git, url: str, folder: str) -> bool:
+    """Fetches the files below a folder in one request; git itself would make a request for each file.
+
+    Returns whether the server gives out files by their ids.
+    """
+    wanted = "".join(f"{blob}\n" for blob in tree.blobs_of(git, folder)).encode()
+    try:
+        # git must not tell the server of the commit, because the server would believe that its files are here.
+        git.run("-c", "fetch.negotiationAlgorithm=noop", *_FETCH, *_NAMES, "--stdin", url, stdin=wanted)
+    except Failed:
+        return False
+    return True
 
 
 def _named(ref: GitRef | None) -> tuple[str, str]:

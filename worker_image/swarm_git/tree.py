@@ -10,6 +10,8 @@ from swarm_git.errors import invalid, not_found
 
 MOST_BYTES, MOST_FILES = 64 * 2**20, 10_000
 """Limits of the unpacked files. They are those of swarm_worker.user.sources, which unpacks the archive."""
+MOST_CHARACTERS = 1024
+"""Longest path of a file."""
 LFS: Final = b"version https://git-lfs.github.com/spec/v1\n"
 """The beginning of the file that git has in place of a file that LFS stores."""
 LFS_BYTES = 1024
@@ -27,7 +29,7 @@ class Entry:
         path: path below the source's folder.
         mode: git's mode.
         blob: id of the content.
-        size: size in bytes; 0 for a submodule.
+        size: size in bytes; 0 for a submodule, or if it is not asked for.
     """
 
     path: str
@@ -46,15 +48,15 @@ class Files:
 
 def files_of(git: Git, commit: str, path: str | None) -> Files:
     """Returns the files in a folder of a commit. Raises GitError if they are too many, too large, or badly named."""
-    folder = _folder(git, commit, path)
-    found = list(_listed(git, folder))
+    folder = folder_of(git, commit, path)
+    found = list(_listed(git, folder, "-l"))
     seen: dict[str, str] = {}
     for entry in found:
         if problem := _problem(entry.path, seen):
             raise invalid(
                 git.place,
-                f"{git.place.url} has the file {entry.path!r}, {problem}. Rename it, or name another folder in "
-                f"{git.place.field}.path",
+                f"{git.place.url} has the file {entry.path[:MOST_CHARACTERS]!a}, {problem}. Rename it, or name another "
+                f"folder in {git.place.field}.path",
             )
     plain = [entry for entry in found if entry.mode not in (SYMLINK, SUBMODULE)]
     links = [entry.path for entry in found if entry.mode == SYMLINK]
@@ -66,6 +68,12 @@ def files_of(git: Git, commit: str, path: str | None) -> Files:
         *_note(lost, "Symbolic links to anything but a file of the repository are left out"),
     ]
     return Files(files, notes)
+
+
+def blobs_of(git: Git, folder: str) -> list[str]:
+    """Returns the ids of all blobs below a tree, which need not be there. Raises GitError if they are too many."""
+    found = (entry for entry in _listed(git, folder) if entry.mode != SUBMODULE)
+    return list(dict.fromkeys(entry.blob for entry in found))
 
 
 def contents(git: Git, entries: Iterable[Entry]) -> dict[str, bytes]:
@@ -90,13 +98,12 @@ def without_pointers(files: Files, content: dict[str, bytes]) -> Files:
     return Files(kept, [*files.notes, *_note(sorted(pointers), "Files of Git LFS are not fetched")])
 
 
-def _folder(git: Git, commit: str, path: str | None) -> str:
+def folder_of(git: Git, commit: str, path: str | None) -> str:
     """Returns the id of the folder's tree. Raises GitError if there is no such folder."""
     tree = git.text("rev-parse", "--verify", f"{commit}^{{tree}}")
     done: list[str] = []
     for name in path.split("/") if path else ():
-        # A name that begins with ":" or has a "*" means itself.
-        entries = [_entry(part) for part in git.parts("--literal-pathspecs", "ls-tree", "-z", "-l", tree)]
+        entries = [_entry(part) for part in git.parts("ls-tree", "-z", tree)]
         same = [entry for entry in entries if entry.path == name]
         where = "/".join(done) or "the repository"
         if not same:
@@ -118,11 +125,11 @@ def _folder(git: Git, commit: str, path: str | None) -> str:
     return tree
 
 
-def _listed(git: Git, tree: str) -> Iterator[Entry]:
+def _listed(git: Git, tree: str, *options: str) -> Iterator[Entry]:
     """Yields all entries below a tree. It stops early, because a tree of a few bytes can have billions of files."""
     folders: Counter[str] = Counter()
     number = 0
-    for number, part in enumerate(git.parts("ls-tree", "-r", "-z", "-l", tree), 1):
+    for number, part in enumerate(git.parts("ls-tree", "-r", "-z", *options, tree), 1):
         entry = _entry(part)
         folders[entry.path.partition("/")[0]] += 1
         if number > MOST_FILES:
@@ -136,15 +143,17 @@ def _listed(git: Git, tree: str) -> Iterator[Entry]:
 
 
 def _entry(part: bytes) -> Entry:
-    """Reads one line of ls-tree: mode, type, id, size, a tab, and the path."""
+    """Reads one line of ls-tree: mode, type, id, with -l the size, a tab, and the path."""
     meta, _, path = part.decode(errors="surrogateescape").partition("\t")
-    mode, _, blob, size = meta.split()
-    return Entry(path, mode, blob, 0 if size == "-" else int(size))
+    mode, _, blob, *size = meta.split()
+    return Entry(path, mode, blob, int(size[0]) if size and size[0] != "-" else 0)
 
 
 def _problem(path: str, seen: dict[str, str]) -> str | None:
     """Returns why a path is refused; None if it is not. `seen` collects all files, and the folders of these files."""
     names = path.split("/")
+    if len(path) > MOST_CHARACTERS:
+        return f"whose name has more than {MOST_CHARACTERS:,} characters"
     if not path.isprintable() or "\\" in path:
         return "whose name has characters that are not printable, or a backslash"
     # Kubernetes and our own readers skip names that begin with two dots.
