@@ -6,17 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.git_hosts import (
-    FAKES,
-    FORK,
-    OF_A_STRANGER,
-    READS_ONLY,
-    TOKEN,
-    FakeGitHub,
-    FakeGitLab,
-    FakeHost,
-    Reply,
-)
+from support.git_dialects import FAKES, FakeGitHub, FakeGitLab
+from support.git_hosts import FORK, OF_A_STRANGER, READS_ONLY, TOKEN, FakeHost, Reply
 from support.git_server import Authority
 from support.pull_request_table import TABLE, Host, publish
 from swarm_git import http_api, pull_requests
