@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from support import git_pods
-from support.git_hosts import OF_A_STRANGER, READS_ONLY, FakeGitea
+from support.git_dialects import FakeGitea
+from support.git_hosts import OF_A_STRANGER, READS_ONLY
 from support.pull_request_table import TABLE, Host, new_branch, publish
 from support.real_gitea import RealGitea
 from swarm_git.commits import read_artifact

@@ -2,6 +2,7 @@
 
 import pytest
 
+import example_reports
 from swarm_engine.markdown import markdown
 from swarm_engine.verdicts import compare
 from swarm_wire.report import (
@@ -160,6 +161,11 @@ def test_a_list_of_many_examples_says_how_many_it_leaves_out() -> None:
     scores = [ExampleScores(name=TEST_SET, baseline=before, winner=after)]
     text = markdown(REPORT.model_copy(update={"by_example": scores}))
     assert "- Better on 12 of 12: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more\n" in text
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("better", "better"), ("worse", "worse"), ("undecided", "inconclusive")])
+def test_the_pictured_reports_are_what_their_files_say(name: str, verdict: str) -> None:
+    assert markdown(example_reports.reports()[name]).startswith(f"# Compiled program: {verdict}\n")
 
 
 def test_a_partial_artifact_says_so_and_has_no_verdict() -> None:

@@ -6,17 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.git_hosts import (
-    FAKES,
-    FORK,
-    OF_A_STRANGER,
-    READS_ONLY,
-    TOKEN,
-    FakeGitHub,
-    FakeGitLab,
-    FakeHost,
-    Reply,
-)
+from support.git_dialects import FAKES, FakeGitHub, FakeGitLab
+from support.git_hosts import FORK, OF_A_STRANGER, READS_ONLY, TOKEN, FakeHost, Reply
 from support.git_server import Authority
 from support.pull_request_table import TABLE, Host, publish
 from swarm_git import http_api, pull_requests
@@ -98,7 +89,7 @@ class TestFinding:
         monkeypatch.setattr("swarm_git.providers.dialect.MOST_PAGES", 3)
         host.faults = [Reply(200, [], {"Link": '<x>; rel="next"'})] * 3
         publish(host, HEAD)
-        assert [call.method for call in host.calls] == ["GET", "GET", "GET", "POST"]
+        assert [call.method for call in host.calls] == ["GET", "GET", "GET", "POST", "GET"]
 
 
 class TestOthersAtTheSameTime:
@@ -107,6 +98,22 @@ class TestOthersAtTheSameTime:
         url = publish(host, HEAD, "ours")
         [pull] = host.open_pulls(HEAD)
         assert (pull.title, url.rpartition("/")[2]) == ("ours", str(pull.number))
+
+    def test_of_two_that_a_server_has_opened_at_once_the_older_stays(self, host: FakeHost) -> None:
+        host.is_blind = True
+        host.before["POST"] = lambda: host.add(HEAD, title="theirs")
+        url = publish(host, HEAD, "ours")
+        assert [(pull.title, pull.is_open) for pull in host.pulls] == [("ours", True), ("ours", False)]
+        assert url.endswith("/1")
+
+    def test_the_process_with_the_older_one_comes_to_the_same_result(self, host: FakeHost) -> None:
+        def other_opens() -> None:
+            host.before["GET"] = lambda: host.add(HEAD, title="theirs")
+
+        host.before["POST"] = other_opens
+        url = publish(host, HEAD, "ours")
+        assert [(pull.title, pull.is_open) for pull in host.pulls] == [("ours", True), ("theirs", False)]
+        assert url.endswith("/1")
 
     def test_a_request_that_is_closed_before_it_gets_our_text_is_followed_by_another(self, host: FakeHost) -> None:
         first = publish(host, HEAD, "first")
@@ -277,7 +284,14 @@ class TestWhereTheTokenGoes:
         destination = host.destination()
         host.faults = [moved]
         open_or_update(destination, TOKEN, HEAD, "title", "body")
-        assert [call.method for call in host.calls] == ["GET", "GET", "POST"]
+        assert [call.method for call in host.calls] == ["GET", "GET", "POST", "GET"]
+
+    @pytest.mark.parametrize("status", [301, 307, 308])
+    def test_a_moved_repository_gets_its_new_request_at_the_new_place(self, host: FakeHost, status: int) -> None:
+        host.faults = [Reply(200, []), Reply(status, None, {"Location": f"{host.api}{host.route()}"})]
+        publish(host, HEAD, "ours")
+        assert [call.method for call in host.calls] == ["GET", "POST", "POST", "GET"]
+        assert [pull.title for pull in host.open_pulls(HEAD)] == ["ours"]
 
     def test_a_page_for_signing_in_is_not_followed(self, host: FakeHost) -> None:
         host.faults = [Reply(302, None, {"Location": f"{host.api}/login"})]

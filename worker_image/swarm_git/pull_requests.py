@@ -72,9 +72,17 @@ def open_or_update(
 
 def _once(dialect: Dialect, head: str, base: str, text: Text) -> str | None:
     """Returns the URL; None if somebody has closed the request since it was found."""
-    found = dialect.find(head, base)
-    made = dialect.update(found.number, text) if found else dialect.open(head, base, text)
-    return made.url if made.is_open else None
+    made, found = None, set(dialect.find(head, base))
+    if not found:
+        made = dialect.open(head, base, text)
+        found = {made, *dialect.find(head, base)}
+    # Gitea can open two if two processes ask at the same moment. All processes keep the same one: the oldest.
+    kept, *others = sorted(found, key=lambda each: each.number)
+    for other in others:
+        dialect.close(other.number)
+    if kept != made:
+        kept = dialect.update(kept.number, text)
+    return kept.url if kept.is_open else None
 
 
 def _is_overtaken(refusal: Refusal) -> bool:

@@ -53,6 +53,7 @@ class Dialect(ABC):
         right: the sentence that says what a token needs.
         keys: those of the Secret that may hold the token, for people.
         changes: HTTP method that changes a request.
+        closing: fields of a request that close it.
 
     Args:
         place: has the URL of the repository.
@@ -66,6 +67,7 @@ class Dialect(ABC):
     right: ClassVar[str]
     keys: ClassVar[str] = "password or bearerToken"
     changes: ClassVar[str] = "PATCH"
+    closing: ClassVar[Mapping[str, str]] = {"state": "closed"}
 
     def __init__(self, place: Place, api: str | None, token: str, ca_file: Path | None) -> None:
         usual, self.project = self.address(place.url, api)
@@ -90,8 +92,8 @@ class Dialect(ABC):
         """Returns the headers that carry a token."""
 
     @abstractmethod
-    def find(self, head: str, base: str) -> Found | None:
-        """Returns the open request from one branch of the repository to another; None if there is none.
+    def find(self, head: str, base: str) -> Iterator[Found]:
+        """Yields the open requests from one branch of the repository to another.
 
         A request from a branch of the same name in a fork is another one.
         """
@@ -120,7 +122,14 @@ class Dialect(ABC):
 
     def update(self, number: int, text: Text) -> Found:
         """Gives a request a new title and body."""
-        return self._found(self.api.call(self.changes, f"{self._path}/{number}", body=self._text(text)).value)
+        return self._changed(number, self._text(text))
+
+    def close(self, number: int) -> None:
+        """Closes a request without merging it."""
+        self._changed(number, self.closing)
+
+    def _changed(self, number: int, body: Mapping[str, str]) -> Found:
+        return self._found(self.api.call(self.changes, f"{self._path}/{number}", body=body).value)
 
     def _pages(self, path: str, query: Mapping[str, str], size: tuple[str, int]) -> Iterator[Any]:
         """Yields the items of a list that the API shows in pages.

@@ -3,7 +3,7 @@
 Source: https://docs.gitea.com/api/1.26/, and routers/api/v1/repo/pull.go of Gitea 1.26.4
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -50,8 +50,8 @@ class Gitea(Dialect):
         """
         return {"Authorization": f"token {token}"}
 
-    def find(self, head: str, base: str) -> Found | None:
-        """Returns the open request.
+    def find(self, head: str, base: str) -> Iterator[Found]:
+        """Yields the open requests.
 
         GET pulls/{base}/{head} would find a closed request, too. Servers before 1.25 and Forgejo ignore the filter
         base_branch, so the branches are compared here.
@@ -60,8 +60,7 @@ class Gitea(Dialect):
         for value in self._pages(self._path, {"state": "open", "base_branch": base}, ("limit", 50)):
             pull = self._read(_Pull, value)
             if (pull.head.ref, pull.base.ref, pull.head.repo_id) == (head, base, pull.base.repo_id):
-                return self._found(value)
-        return None
+                yield self._found(value)
 
     @property
     def _path(self) -> str:

@@ -3,7 +3,7 @@
 Source: https://docs.github.com/en/rest/pulls/pulls
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -66,8 +66,8 @@ class GitHub(Dialect):
             "X-GitHub-Api-Version": "2022-11-28",
         }
 
-    def find(self, head: str, base: str) -> Found | None:
-        """Returns the open request.
+    def find(self, head: str, base: str) -> Iterator[Found]:
+        """Yields the open requests.
 
         The filter `head` needs the owner before the branch. GitHub ignores a filter without it, and shows all requests.
         Two repositories of one owner can be forks of each other, so the repository is compared, too.
@@ -77,8 +77,7 @@ class GitHub(Dialect):
         for value in self._pages(self._path, query, ("per_page", 100)):
             pull = self._read(_Pull, value)
             if (pull.head.ref, pull.base.ref, pull.head.repo) == (head, base, pull.base.repo):
-                return self._found(value)
-        return None
+                yield self._found(value)
 
     @property
     def _path(self) -> str:

@@ -3,7 +3,7 @@
 Source: https://docs.gitlab.com/api/merge_requests/
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -32,6 +32,7 @@ class GitLab(Dialect):
     most: ClassVar[int] = 1_048_576
     """Source: the parameter `description` of https://docs.gitlab.com/api/merge_requests/#create-mr"""
     changes: ClassVar[str] = "PUT"
+    closing: ClassVar[Mapping[str, str]] = {"state_event": "close"}
     right: ClassVar[str] = 'A token needs the scope "api", and at least the role Developer in this project.'
 
     @classmethod
@@ -54,15 +55,14 @@ class GitLab(Dialect):
         """
         return {"Authorization": f"Bearer {token}"}
 
-    def find(self, head: str, base: str) -> Found | None:
-        """Returns the open request. The filters also find requests from branches of the same name in forks."""
+    def find(self, head: str, base: str) -> Iterator[Found]:
+        """Yields the open requests. The filters also find requests from branches of the same name in forks."""
         query = {"state": "opened", "source_branch": head, "target_branch": base}
         for value in self._pages(self._path, query, ("per_page", 100)):
             found = self._read(_MergeRequest, value)
             branches = (found.source_branch, found.target_branch)
             if branches == (head, base) and found.source_project_id == found.target_project_id:
-                return self._found(value)
-        return None
+                yield self._found(value)
 
     @property
     def _path(self) -> str:
