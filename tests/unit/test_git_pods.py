@@ -161,10 +161,16 @@ def test_credentials_of_https(
 APP = {"githubAppID": "1234", "githubAppInstallationID": "5678"}
 
 
+def test_a_missing_or_empty_secret_is_asked_for_again(tmp_path: Path) -> None:
+    server = GitServer(tmp_path, "https://git.example.com")
+    error = failed(server, git_pods.write_files(tmp_path / "secret", {}))
+    assert (error.reason, error.terminal) == (WorkerReason.MISSING_SECRET, False)
+    assert "there is no Secret git, or it is empty" in str(error)
+
+
 @pytest.mark.parametrize(
     ("secret", "told"),
     [
-        pytest.param({}, "has no key that is not empty", id="no keys"),
         pytest.param({"username": USER}, "has username. The URL", id="no password"),
         pytest.param({**LOGIN, "password": ""}, "needs username and password", id="an empty password"),
         pytest.param({"identity": "x", "known_hosts": "y"}, "has identity, known_hosts", id="keys of ssh"),

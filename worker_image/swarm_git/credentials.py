@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from swarm_git.command import CONNECT_SECONDS, Access
-from swarm_git.errors import GitError, Place, credentials_rejected
+from swarm_git.errors import GitError, Place, credentials_rejected, missing_secret
 from swarm_git.github_app import installation_token
 from swarm_git.masking import Masks
 from swarm_wire.shards import files
@@ -79,6 +79,8 @@ def access_to(place: Place, folder: Path | None, scratch: Path, masks: Masks) ->
     masks.add_folder(folder, place.url)
     texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in files(folder)}
     values = {name: text.strip("\r\n") for name, text in texts.items() if text.strip()}
+    if not values:
+        raise missing_secret(place)
     secret = _Secret(folder, values, place, scratch)
     return _https(secret, masks) if place.url.startswith("https://") else _ssh(secret)
 

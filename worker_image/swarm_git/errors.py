@@ -57,6 +57,15 @@ def credentials_rejected(place: Place, what: str) -> GitError:
     return GitError(WorkerReason.GIT_CREDENTIALS_REJECTED, f"{place.field}: {sentence(what)}", terminal=True)
 
 
+def missing_secret(place: Place) -> GitError:
+    """Returns the error of a Secret that does not exist, or holds nothing. It may be created later."""
+    return GitError(
+        WorkerReason.MISSING_SECRET,
+        f"{place.field}: there is no Secret {place.secret}, or it is empty. Create it; another attempt follows.",
+        terminal=False,
+    )
+
+
 def not_found(place: Place, what: str) -> GitError:
     return GitError(WorkerReason.GIT_NOT_FOUND, f"{place.field}: {sentence(what)}", terminal=True)
 
