@@ -311,7 +311,7 @@ def test_several_processes_unpack_the_same_files_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("members", "rows"),
-    [(ProgramSource.members, sources.FOLDERS), (DataSource.members, {**DATA_FILES, "entrypoint": None})],
+    [(ProgramSource.members, sources.FOLDERS), (DataSource.members, {**DATA_FILES, "url": None, "entrypoint": None})],
     ids=["program.source", "data"],
 )
 def test_a_worker_can_read_each_kind_of_source(members: tuple[str, ...], rows: Mapping[str, object]) -> None:

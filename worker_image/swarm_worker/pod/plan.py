@@ -31,6 +31,7 @@ from swarm_worker.content.packages import packages
 from swarm_worker.determinism.rehearsal import observe, rehearse
 from swarm_worker.determinism.twin import Observation, Twin
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
+from swarm_worker.journal.body_store import files_folder
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store, read_earlier
 from swarm_worker.pod import explanation, script
@@ -155,7 +156,8 @@ class Plan:
         self._store.earlier = [*earlier.values()]
         self._store.bind(self._binding)
         if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
-            depot.keep_only([self._environment.request.run_id, *earlier])
+            run_id = self._environment.request.run_id
+            depot.keep_only([run_id, files_folder(run_id), *earlier])
 
     def _finish_round(self) -> None:
         """Requests the last round's missing cells again, and ends the process. Does nothing if no cells are missing."""
