@@ -6,7 +6,7 @@ import pytest
 
 from support.decisions import SETTINGS, Row, keep
 from support.wire import printed
-from support.worlds import NOW, compiled, job, plan_order, planned, pod, published, results, shard
+from support.worlds import NOW, job, plan_order, planned, pod, shard
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.apply.jobs import job as manifest
 from swarm_operator.compilation.decide.conditions import State
@@ -115,11 +115,12 @@ ROWS = [
         ["rerun-at"],
     ),
     Row(
-        "a run whose data somebody deletes after the first plan fetches nothing",
-        of(DATA, planned(0), results(0, 0, 1, 2, 3), compiled(1), artifact=published()),
+        "a run whose data somebody has deleted ends, since another fetch might bring other data",
+        of(BOTH, SNAPSHOT, planned(0)),
         [],
-        State.PUBLISHED,
-        Reason.PUBLISHED,
+        State.FAILED,
+        Reason.JOURNAL_DAMAGED,
+        ["the examples of data.train, which the run has fetched, were deleted or altered"],
     ),
 ]
 
