@@ -124,6 +124,13 @@ def test_cells_of_a_group_stay_together_only_if_no_pod_becomes_idle(
     assert (len(made), sum(len(found) > 1 for found in pods_of_groups(made, tasks).values())) == (slices, cut)
 
 
+def test_one_pod_gets_all_cells_that_fit_into_one_slice_also_if_they_have_groups() -> None:
+    """After two pods whose allowances were too small, one pod gets what is left. Two pods would be refused for ever."""
+    tasks = [task(1, 8, grouped=True), task(2, 8, grouped=True)]
+    made = slice_cells(missing_cells(tasks, {}), pods=1, threads=4, max_cells=16)
+    assert sizes(made) == [16]
+
+
 def test_slices_of_the_last_attempt_may_divide_groups() -> None:
     tasks = [task(1, 3, grouped=True), task(2, 3, grouped=True)]
     slices = slice_cells(missing_cells(tasks, ()), pods=2, threads=8, max_cells=200, attempt=3)

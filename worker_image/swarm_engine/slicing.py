@@ -72,7 +72,8 @@ def slice_cells(
     weight = sum(task.weight for task, _ in cells)
     groups = _groups(cells)
     spare = 1 + UNEVEN if len(groups) < len(cells) else 1
-    count = max(ceil(len(cells) * spare / size), min(pods, -(-weight // share)))
+    by_size = 1 if size >= len(cells) else ceil(len(cells) * spare / size)
+    count = max(by_size, min(pods, -(-weight // share)))
     count = min(count, len(cells), MAX_SLICES)
 
     dealt = _dealt(
