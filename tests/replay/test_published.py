@@ -55,6 +55,7 @@ def test_a_winner_that_beats_only_the_baseline_does_not_replace_the_published_pr
     assert done.status == 0, done.output
     found = report(done, "refused")
     assert (found["against"], found["published"]) == ("published", best)
+    assert found["scores"] == report(by_baseline)["scores"], "the published program is a program of its own"
     assert found["comparison"]["difference"] == pytest.approx(found["scores"]["best"] - best, abs=0.01)
     assert found["comparison"]["difference"] < 0
     assert "needs more on the validation set, against the published program." in found["refused"][0]

@@ -224,7 +224,7 @@ def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
     return folder, folder.open(manifest)
 
 
-PUBLISHED = {"gate": {"against": "published"}}
+PUBLISHED: dict[str, Any] = {"gate": {"against": "published"}}
 
 
 def with_artifact(place: Path, text: str) -> None:

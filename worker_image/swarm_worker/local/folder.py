@@ -133,9 +133,9 @@ class JournalFolder:
         kept, scratch = self.root / names.PUBLISHED_FILE, self.root / f"{names.PUBLISHED_FILE}.new"
         kept.unlink(missing_ok=True)
         places = [*([output] if output else []), *(run / self.artifact.name for run in self.earlier.runs)]
-        programs = (program for place in places if (program := place / names.PROGRAM_FILE).is_file())
-        if manifest.spec.needs_published and (program := next(programs, None)) is not None:
-            shutil.copyfile(program, scratch)
+        found = [place / names.PROGRAM_FILE for place in places if (place / names.PROGRAM_FILE).is_file()]
+        if manifest.spec.needs_published and found:
+            shutil.copyfile(found[0], scratch)
             scratch.replace(kept)
 
     def restore_artifact(self) -> None:
