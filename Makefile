@@ -36,7 +36,15 @@ check: lint  ## the quick loop: lint, and the pure tests of operator, contract a
 
 # `make test CLUSTER=none` leaves out the tests that need a cluster.
 CLUSTER ?=
-test: $(if $(filter none,$(CLUSTER)),,announce) lint unit replay users older $(if $(filter none,$(CLUSTER)),,cluster-tests)  ## everything, the real cluster included
+test: $(if $(filter none,$(CLUSTER)),lint unit replay users older,announce lint unit replay test-beside)  ## everything, the real cluster included
+
+# The tests on a cluster leave a third of the processors idle, so the tests of `users` and `older` run at the same time.
+.PHONY: test-beside test-users
+test-beside: setup
+	@$(MAKE) --jobs=2 --output-sync=target cluster-tests test-users
+
+test-users:
+	@nice $(MAKE) --jobs=1 users older
 
 announce: setup
 	@$(TESTBED) announce
@@ -88,7 +96,17 @@ cluster-tests: setup  ## chart, Compilations, pods and some faults on a kind clu
 	$(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
 faults: setup  ## inject every known fault; takes half an hour; see docs/faults.md
-	FAULTS=$(or $(FAULTS),whole) $(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
+	@$(MAKE) --jobs=2 --output-sync=target faults-shared faults-alone
+
+# The cases that disturb a whole cluster mostly wait, so they run at the same time, on a cluster of their own.
+.PHONY: faults-shared faults-alone
+FAULTS_OF = FAULTS=$(or $(FAULTS),whole) $(PYTEST) tests/faults --with-cluster
+faults-shared: setup
+	$(FAULTS_OF) -m "not alone" --numprocesses 4 --dist worksteal
+
+faults-alone: export DSPY_SWARM_CLUSTER := dspy-swarm-alone
+faults-alone: setup
+	$(FAULTS_OF) -m alone; status=$$?; $(TESTBED) down --name $(DSPY_SWARM_CLUSTER); exit $$status
 
 ##@ Measure it
 .PHONY: bench bench-limits bench-pruning bench-rates bench-scale

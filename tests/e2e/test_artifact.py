@@ -1,8 +1,6 @@
 """A user applies a Compilation and gets the artifact of stock DSPy."""
 
-import base64
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +8,12 @@ import dspy
 import pytest
 import yaml
 
-from support.canary import inflated, printed
-from support.cluster import OPERATOR_NAMESPACE, Namespace, config_map, is_over, is_true, secret
+from support.cluster import Namespace, config_map, is_over, is_true, secret
 from support.compiles import StockRun
-from support.e2e import API_KEY, TRIAGE, catch, triage
-from swarm_wire.names import SHARD_SUFFIX
+from support.e2e import API_KEY, TRIAGE, Outputs, catch, told, triage
 from swarm_wire.records import RecordKind
-from swarm_wire.shards import unpack
 from swarm_worker.local import pack
 from triage import Triage
-
-
-class Outputs:
-    """Reads the complete output of the swarm's pods in a namespace."""
-
-    def __init__(self, namespace: Namespace) -> None:
-        self._namespace, self._pool = namespace, ThreadPoolExecutor(32)
-        self._read: dict[str, Future[str]] = {}
-
-    def look(self) -> None:
-        """Starts to read the logs of new pods."""
-        for pod in self._namespace.list("pods", **{"app.kubernetes.io/managed-by": "dspy-swarm"}):
-            name = pod["metadata"]["name"]
-            if pod["status"].get("phase") != "Pending" and name not in self._read:
-                self._read[name] = self._pool.submit(self._namespace.kubectl, "logs", name, "--follow")
-
-    @property
-    def text(self) -> str:
-        return "\n".join(read.result() for read in self._read.values())
 
 
 @pytest.fixture(scope="module")
@@ -123,25 +99,9 @@ def test_a_compilation_carries_no_finalizer(compiled: Any) -> None:
 
 
 def test_no_object_and_no_log_holds_an_api_key(namespace: Namespace, compiled: Any, outputs: Outputs) -> None:
-    """The test also searches the content of records, since records in shards and logs are compressed and encoded."""
-    everything = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
-    packed = [
-        (key, base64.b64decode(text))
-        for found in json.loads(everything)["items"]
-        for key, text in found.get("binaryData", {}).items()
-    ]
-    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # the program's archive is no shard
-    kept, told = [record for shard in shards for record in unpack(shard)], printed(outputs.text)
-    for records in (kept, told):
-        assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= {record.kind for record in records}
-    release = ("--namespace", OPERATOR_NAMESPACE, "--selector", "app.kubernetes.io/instance=dspy-swarm")
-    ours = namespace.cluster.kubectl("logs", *release, "--tail=-1", "--prefix", "--max-log-requests=20")
-    assert "limiter" in ours
-    provider = namespace.kubectl("logs", "--selector", "app.kubernetes.io/name=provider", "--tail=-1")
-    for text in (everything, outputs.text, ours, provider):
-        assert API_KEY not in text
-    for carried in (*(data for _, data in packed), *inflated([*kept, *told])):
-        assert API_KEY.encode() not in carried
+    everything = told(namespace, outputs)
+    assert {RecordKind.RESULT, RecordKind.CALL, RecordKind.PLAN} <= everything.kinds
+    assert [found[:200] for found in everything.texts if API_KEY.encode() in found] == []
     # The provider requires the key, so every pod that called it had the key.
     assert namespace.requests() > 0
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Namespace, condition, is_over, is_true, secret
+from support.canary import printed, traces
+from support.cluster import Manifest, Namespace, condition, is_over, is_true, secret
 from support.compiles import StockRun
-from support.e2e import TRIAGE, catch, finish, little, triage
+from support.e2e import TRIAGE, Outputs, catch, finish, little, told, triage
 from support.git_in_cluster import PASSWORD, URL, USER, files_of, git, start_git, trailers
+from swarm_wire.records import RecordKind
 
 SECRET = {"secret": {"name": "git"}}
 PROGRAM: dict[str, Any] = {
@@ -44,7 +46,14 @@ def data() -> dict[str, Any]:
 
 def test_a_program_from_git_ends_as_stocks_winner_in_a_commit(server: Namespace, stock: StockRun) -> None:
     before = git(server, "rev-parse", "main").strip()
+    outputs = Outputs(server)
+
+    def ended(compilation: Manifest) -> bool:
+        outputs.look()
+        return is_over(compilation)
+
     server.apply(triage("from-git", program=PROGRAM, data=data(), artifact=target("prompts/triage")))
+    server.wait_for("from-git", ended)
     compilation = finish(server, "from-git", stock)
     status = compilation["status"]
     assert status["source"]["commit"] == before
@@ -56,10 +65,13 @@ def test_a_program_from_git_ends_as_stocks_winner_in_a_commit(server: Namespace,
     assert found["report.json"]["origin"]["commit"] == before
     message = git(server, "log", "-1", "--format=%B", commit)
     print(message)
-    told = trailers(message)
-    assert told["DSPyCompilation"] == f"{server.name}/from-git"
-    assert told["Run-Id"] == status["runId"]
-    assert told["Artifact-SHA256"] == status["artifact"]["sha256"]
+    said = trailers(message)
+    assert said["DSPyCompilation"] == f"{server.name}/from-git"
+    assert said["Run-Id"] == status["runId"]
+    assert said["Artifact-SHA256"] == status["artifact"]["sha256"]
+    everything = told(server, outputs)
+    assert {RecordKind.SNAPSHOT, RecordKind.PUSHED} <= {record.kind for record in printed(outputs.text)}
+    assert [text[:200] for text in everything.texts if any(trace in text for trace in traces(PASSWORD))] == []
 
 
 def test_a_publish_pod_that_is_killed_makes_no_second_commit(server: Namespace) -> None:

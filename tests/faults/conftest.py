@@ -25,8 +25,8 @@ from support.installed import installed
 __all__ = ["installed"]
 
 SEED = 7
-LONGEST = ["test_kubernetes_ends_a_frozen_process"]
-"""A case of ten minutes, in which it waits for the deadline of a pod."""
+LONGEST = ["test_kubernetes_ends_a_frozen_process", "test_a_provider_that_fails_every_request_ends_the_run"]
+"""Cases of some minutes, which wait for a deadline."""
 WHOLE = os.environ.get("FAULTS") in ("whole", "all")
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     some = [item for item in items if WHOLE or here not in item.path.parents or item.get_closest_marker("some")]
     config.hook.pytest_deselected(items=[item for item in items if item not in some])
     # Cases that disturb the whole cluster come last, when other test processes have no more cases.
-    # They wait for all others, so the case that takes longest comes first.
+    # They wait for all others, so the cases that take longest come first.
     items[:] = sorted(some, key=lambda item: (item.get_closest_marker("alone") is not None, item.name not in LONGEST))
 
 
@@ -166,6 +166,7 @@ def stage(
 def turn(request: pytest.FixtureRequest) -> Iterator[None]:
     """Lets cases run concurrently, but a case that disturbs the whole cluster (marked `alone`) runs alone."""
     alone = request.node.get_closest_marker("alone") is not None
-    with (Path(tempfile.gettempdir()) / f"dspy-swarm-faults-{os.getuid()}").open("w") as gate:
+    where = os.environ.get("DSPY_SWARM_CONTEXT") or os.environ.get("DSPY_SWARM_CLUSTER", "")
+    with (Path(tempfile.gettempdir()) / f"dspy-swarm-faults-{os.getuid()}-{where}").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield

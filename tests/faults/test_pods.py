@@ -333,17 +333,21 @@ def test_a_run_survives_killed_processes_in_pods(
 
 
 @pytest.mark.fault("pod's process stopped for good")
-def test_kubernetes_ends_a_frozen_process(stage: Stage) -> None:
+def test_kubernetes_ends_a_frozen_process(stage: Stage, tmp_path: Path) -> None:
     """A stopped process cannot end itself. Kubernetes ends it at the pod's deadline."""
-    stage.slow()
-    stage.begin(limits={"cellSeconds": 3})
-    stage.paid(27)
-    pod = stage.pod("work")
-    stage.harms()
-    signalled(pod, signal.SIGSTOP)
-    stage.provider_faults()
-    stage.over(seconds=900)
-    stage.holds(lost=THREADS)
+    stage.operator.halt(signal.SIGKILL)
+    folder = tmp_path / "impatient"
+    folder.mkdir()
+    with stage.operator.twin(folder, module="faults.impatient"):
+        stage.slow()
+        stage.begin(limits={"cellSeconds": 3})
+        stage.paid(27)
+        pod = stage.pod("work")
+        stage.harms()
+        signalled(pod, signal.SIGSTOP)
+        stage.provider_faults()
+        stage.over(seconds=300)
+        stage.holds(lost=THREADS)
 
 
 # Faults of the provider

@@ -1,14 +1,30 @@
 """Makes Compilations for the end-to-end tests, and contains actions of these tests."""
 
+import base64
 import copy
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from support.cluster import POLL_SECONDS, Manifest, Namespace, condition, config_map, is_over, secret
+from support.canary import inflated, printed
+from support.cluster import (
+    OPERATOR_NAMESPACE,
+    POLL_SECONDS,
+    Manifest,
+    Namespace,
+    condition,
+    config_map,
+    is_over,
+    secret,
+)
 from support.compiles import ROOT, StockRun
+from swarm_wire.names import SHARD_SUFFIX
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import unpack
 from testbed import Cluster
 
 TRIAGE = ROOT / "examples" / "triage"
@@ -111,3 +127,49 @@ def finish(namespace: Namespace, name: str, stock: StockRun) -> Manifest:
     program.pop("metadata")
     assert program == stock.program
     return compilation
+
+
+class Outputs:
+    """Reads the complete output of the swarm's pods in a namespace."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace, self._pool = namespace, ThreadPoolExecutor(32)
+        self._read: dict[str, Future[str]] = {}
+
+    def look(self) -> None:
+        """Starts to read the logs of new pods."""
+        for pod in self._namespace.list("pods", **{"app.kubernetes.io/managed-by": "dspy-swarm"}):
+            name = pod["metadata"]["name"]
+            if pod["status"].get("phase") != "Pending" and name not in self._read:
+                self._read[name] = self._pool.submit(self._namespace.kubectl, "logs", name, "--follow")
+
+    @property
+    def text(self) -> str:
+        return "\n".join(read.result() for read in self._read.values())
+
+
+@dataclass(frozen=True)
+class Told:
+    """All that a namespace's objects and logs say, also in records, which are compressed and encoded there."""
+
+    texts: list[bytes]
+    kinds: set[RecordKind]
+    """Kinds of records that are in the journal as well as in the logs."""
+
+
+def told(namespace: Namespace, outputs: Outputs) -> Told:
+    objects = namespace.kubectl("get", "dspyc,configmaps,events,jobs,pods", "--output", "json")
+    packed = [
+        (key, base64.b64decode(text))
+        for found in json.loads(objects)["items"]
+        for key, text in found.get("binaryData", {}).items()
+    ]
+    shards = [data for key, data in packed if key.endswith(SHARD_SUFFIX)]  # the program's archive is no shard
+    kept, said = [record for shard in shards for record in unpack(shard)], printed(outputs.text)
+    release = ("--namespace", OPERATOR_NAMESPACE, "--selector", "app.kubernetes.io/instance=dspy-swarm")
+    ours = namespace.cluster.kubectl("logs", *release, "--tail=-1", "--prefix", "--max-log-requests=20")
+    assert "limiter" in ours
+    provider = namespace.kubectl("logs", "--selector", "app.kubernetes.io/name=provider", "--tail=-1")
+    texts = [text.encode() for text in (objects, outputs.text, ours, provider)]
+    kinds = {record.kind for record in kept} & {record.kind for record in said}
+    return Told([*texts, *(data for _, data in packed), *inflated([*kept, *said])], kinds)

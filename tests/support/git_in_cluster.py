@@ -1,15 +1,18 @@
 """A git server in a namespace of a cluster: `git_server` in a pod with the git image, as the Service `git`."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from support.cluster import Manifest, Namespace, config_map, secret
-from support.git_server import PASSWORD, USER, Authority
+from support.git_server import USER, Authority, basic
 
 __all__ = ["PASSWORD", "URL", "USER", "files_of", "git", "start_git", "trailers"]
 
 PORT = 8443
+PASSWORD = "canary-of-git-0123456789"
 URL = f"https://git:{PORT}/app.git"
 SERVER = Path(__file__).with_name("git_server.py")
 SERVE = f"""
@@ -24,8 +27,14 @@ authority = git_server.Authority(tls / "ca.crt", tls / "server.crt", tls / "serv
 repository = git_server.Repository.made(root / "app.git")
 files = (path for path in Path("/srv/files").iterdir() if path.is_file())
 repository.commit({{path.name.replace("--", "/"): path.read_bytes() for path in files}})
+
+def fault(handler):
+    down = Path("/tmp/down").exists()
+    return down and git_server.answering(503)(handler)
+
 with git_server.https(root, authority, address=("0.0.0.0", {PORT})) as server:
-    server.accepts = {{git_server.basic({USER!r}, {PASSWORD!r})}}
+    server.fault = fault
+    server.accepts = {{(tls / "accepts").read_text()}}
     print("ready", flush=True)
     git_server.threading.Event().wait()
 """
@@ -39,7 +48,12 @@ def start_git(namespace: Namespace, folder: Path, files: dict[str, str]) -> None
     """
     made = Authority.made(folder, "git", f"git.{namespace.name}.svc")
     ca = made.ca.read_text()
-    tls = {"ca.crt": ca, "server.crt": made.certificate.read_text(), "server.key": made.key.read_text()}
+    tls = {
+        "ca.crt": ca,
+        "server.crt": made.certificate.read_text(),
+        "server.key": made.key.read_text(),
+        "accepts": basic(USER, PASSWORD),
+    }
     namespace.apply(
         config_map("git-code", {"git_server.py": SERVER.read_text(encoding="utf-8"), "serve.py": SERVE}),
         config_map("git-files", {path.replace("/", "--"): text for path, text in files.items()}),
@@ -98,6 +112,14 @@ def _pod() -> Manifest:
             "volumes": [{"name": name, **volume} for name, volume in volumes.items()],
         },
     }
+
+
+@contextmanager
+def down(namespace: Namespace) -> Iterator[None]:
+    """Makes the server answer 503 within the block."""
+    namespace.kubectl("exec", "pod/git", "--", "touch", "/tmp/down")
+    yield
+    namespace.kubectl("exec", "pod/git", "--", "rm", "/tmp/down")
 
 
 def trailers(message: str) -> dict[str, str]:

@@ -117,6 +117,14 @@ ROWS = [
         None,
     ),
     Row(
+        "a run whose files somebody has deleted ends, since another fetch might bring another commit",
+        of(SOURCE, planned(0)),
+        [],
+        State.FAILED,
+        Reason.JOURNAL_DAMAGED,
+        ["the program's files, which the run has fetched, were deleted or altered"],
+    ),
+    Row(
         "a plan mounts the fetched files",
         of(SOURCE, SNAPSHOT),
         [plan_order(given(SOURCE)[1], mounts={Folder.SNAPSHOT: (SNAPSHOT,)})],

@@ -8,6 +8,7 @@ from swarm_operator.compilation.decide import wording
 from swarm_operator.compilation.decide.endings import winner
 from swarm_operator.compilation.decide.moves import Move, fail, give_up
 from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.roles import source
 from swarm_operator.settings import MEBIBYTE
 from swarm_wire.messages import PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS
@@ -39,6 +40,10 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
 
 def damaged_journal(s: Situation) -> Move | None:
     rounds = sorted(s.world.journal.plans)
+    if rounds and s.world.run is not None and source(s.world.run.spec) and s.world.journal.snapshot is None:
+        # Another fetch might bring another commit, and its results would not belong to this run.
+        message = f"the program's files, which the run has fetched, were deleted or altered. {wording.new_run(s)}"
+        return give_up(s, Reason.JOURNAL_DAMAGED, message)
     if rounds == list(range(s.planned)):
         return None
     return give_up(
