@@ -64,7 +64,8 @@ def test_the_local_driver_finds_the_winner_of_stock(providers: Any, tmp_path: Pa
 def test_the_report_names_the_inputs_and_versions_that_made_the_artifact(providers: Any, tmp_path: Path) -> None:
     case = Case("", "labeledFewShot", {"k": 2}, validation=4, teacher=True)
     report = case.swarm(providers(1), tmp_path).report
-    assert report["origin"].keys() == {"runId", "spec", "program", "data", "packages", "models", "dspy", "image"}
+    inputs = {"spec", "program", "commit", "data", "files"}
+    assert report["origin"].keys() == {"runId", *inputs, "packages", "models", "dspy", "image"}
     assert report["origin"]["models"] == {"student": "openai/small", "teacher": "openai/large"}
     assert report["origin"]["dspy"] == dspy.__version__
     assert {"baseline", "best"} <= report["scores"].keys()

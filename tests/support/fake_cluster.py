@@ -61,6 +61,8 @@ MICRO_USD = 7
 PROGRAM = '{"predict": {"demos": [1, 2]}}'
 SNAPSHOT = b"an archive"
 """The files that a fetch brings, in two parts."""
+DATA = b'{"question": "data from a URL"}'
+"""Each file that a download brings, in two parts."""
 COMMIT = "c" * 40
 KILLED = 137
 """The exit code of a container that ends without a termination message."""
@@ -441,19 +443,30 @@ class StandIn:
         assert request.schema_version == names.SCHEMA_VERSION
         (command,) = container["args"]
         self._is_plan = command == "plan"
+        secret = {entry["name"] for entry in container["env"] if "secretKeyRef" in json.dumps(entry)}
+        urls = set(request.spec.data.urls)
         if command in ("fetch", "publish"):
-            assert not any("secretKeyRef" in json.dumps(entry) for entry in container["env"])
+            assert not secret
+        elif command == "download":
+            assert secret == {names.url_options_env(name) for name in request.spec.data.url_secrets}
+            assert not {name for name in environment if name.startswith("SWARM_ENV")}
         else:
+            assert not {name for name in secret if name.startswith("SWARM_URL")}
+            found = Counter[str]()
+            for record in self._shards(names.DATA_DIR):
+                found[record.header["of"]] += len(record.body)
+            assert found == ({of: len(DATA) for of in urls} if self._is_plan else {})
             for name in request.spec.config_maps():
                 assert self._files(names.SOURCES_DIR / name)
             if request.spec.program.source and request.spec.program.source.git:
                 assert b"".join(record.body for record in self._shards(names.SNAPSHOT_DIR)) == SNAPSHOT
+        self._urls = request.spec.data.urls
         self._ending = environment.get(names.ENV_PARTIAL)
         self._allowance = Allowance.model_validate_json(environment.get(names.ENV_ALLOWANCE) or "{}")
         self._spent, self._refused = Spending(), False
         if self._allowance.is_limited:
             self._writer.put(Record(RecordKind.BOOKED, Booked(spent=self._spent).to_header()))
-        made = {"plan": self._plan, "fetch": self._fetch, "publish": self._publish}
+        made = {"plan": self._plan, "fetch": self._fetch, "download": self._download, "publish": self._publish}
         self._records = made[command]() if command in made else self._work(index)
 
     def most(self) -> str:
@@ -567,15 +580,10 @@ class StandIn:
         return [*calls, _artifact(report), Record(RecordKind.PLAN, json.loads(end.to_json()), b"[]")]
 
     def _fetch(self) -> list[Record]:
-        parts = [SNAPSHOT[:3], SNAPSHOT[3:]]
-        head: Object = {"url": "https://git/app", "commit": COMMIT, "parts": len(parts), "files": 1}
-        digest = hashlib.sha256(SNAPSHOT).hexdigest()
-        return [
-            Record(
-                RecordKind.SNAPSHOT, Snapshot.model_validate({**head, "part": n, "sha256": digest}).to_header(), body
-            )
-            for n, body in enumerate(parts)
-        ]
+        return _fetched("", "https://git/app", COMMIT, SNAPSHOT)
+
+    def _download(self) -> list[Record]:
+        return [record for of, url in self._urls.items() for record in _fetched(of, url, '"etag"', DATA)]
 
     def _publish(self) -> list[Record]:
         program = self._files(names.ARTIFACT_DIR)[names.PROGRAM_FILE]
@@ -611,6 +619,16 @@ class StandIn:
             result = Result(key=key, outcome=Outcome.OK, usage=usage, calls=[digest("call", key, 2)])
             made.append(Record(RecordKind.RESULT, result.to_header(), b"pickle"))
         return made
+
+
+def _fetched(of: str, url: str, revision: str, data: bytes) -> list[Record]:
+    parts = [data[:3], data[3:]]
+    head = {"of": of, "url": url, "revision": revision, "parts": len(parts), "files": 1}
+    digest = hashlib.sha256(data).hexdigest()
+    return [
+        Record(RecordKind.SNAPSHOT, Snapshot.model_validate({**head, "part": n, "sha256": digest}).to_header(), body)
+        for n, body in enumerate(parts)
+    ]
 
 
 def _artifact(report: Report) -> Record:

@@ -1,4 +1,4 @@
-"""Pods that fetch or publish: their folders, and `python -m swarm_git` as the cluster runs it."""
+"""Pods that fetch or publish: their folders, and their processes as the cluster runs them."""
 
 import atexit
 import io
@@ -137,6 +137,7 @@ class PodFolder:
 
     root: Path
     more: dict[str, str]
+    module: str = "swarm_git"
 
     @classmethod
     def made(
@@ -175,7 +176,7 @@ class PodFolder:
 
     def started(self, command: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            (sys.executable, "-m", "swarm_git", command),
+            (sys.executable, "-m", self.module, command),
             cwd=self.root,
             env=self.environment,
             stdout=subprocess.PIPE,

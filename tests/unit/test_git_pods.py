@@ -86,7 +86,7 @@ def test_a_fetched_snapshot_is_printed_and_committed(
     assert (pod.code, pod.commit.exit_code, pod.commit.reason) == (0, 0, None)
     assert [record.kind for record in pod.records] == [RecordKind.BOOKED, RecordKind.SNAPSHOT]
     header, data = pod.snapshot
-    assert (header.commit, header.url, header.files) == (repository.tip(), git_server.url(), 1)
+    assert (header.revision, header.url, header.files) == (repository.tip(), git_server.url(), 1)
     assert git_pods.members(data) == {"b.py": (0o644, b"b")}
     assert pod.commit.spent is not None
     assert pod.commit.spent.calls == 0

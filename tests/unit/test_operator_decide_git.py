@@ -28,9 +28,9 @@ from support.worlds import (
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.apply.jobs import job as manifest
 from swarm_operator.compilation.decide.conditions import State
-from swarm_operator.compilation.decide.git import ATTEMPTS
 from swarm_operator.compilation.decide.orders import GIT_SECONDS
 from swarm_operator.compilation.decide.rules import decide
+from swarm_operator.compilation.decide.transfers import ATTEMPTS
 from swarm_operator.compilation.model.actions import ClaimName, DropJob, StartJob
 from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.world import Compilation, Harvest, Job, Pod, Run, World
@@ -48,7 +48,7 @@ TARGET: dict[str, Any] = {"artifact": {"git": {"url": URL, "branch": "main", "pa
 SIGNED = {"artifact": {"git": {**TARGET["artifact"]["git"], "signingKey": {"secret": {"name": "s", "key": "k"}}}}}
 COMMIT = "c" * 40
 
-PART = Snapshot(url=URL, commit=COMMIT, part=0, parts=1, sha256="a" * 64, files=3)
+PART = Snapshot(url=URL, revision=COMMIT, part=0, parts=1, sha256="a" * 64, files=3)
 SNAPSHOT = shard(ObjectKind.SNAPSHOT, 0, snapshots=(PART,))
 HALF = shard(ObjectKind.SNAPSHOT, 0, snapshots=(PART.model_copy(update={"parts": 2}),))
 PUSHED = Pushed(sha256=ARTIFACT.sha256, outcome=PushOutcome.PUSHED, url=URL, branch="main", commit=COMMIT)
@@ -111,7 +111,7 @@ ROWS = [
         of(
             SOURCE,
             jobs=(FETCH,),
-            harvest=Harvest(snapshot=(Record(RecordKind.SNAPSHOT, PART.to_header(), b"archive"),)),
+            harvest=Harvest(snapshots={"": (Record(RecordKind.SNAPSHOT, PART.to_header(), b"archive"),)}),
         ),
         [keep(0, Record(RecordKind.SNAPSHOT, PART.to_header(), b"archive"), kind=ObjectKind.SNAPSHOT)],
         None,

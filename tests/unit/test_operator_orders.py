@@ -59,7 +59,7 @@ def test_a_new_job_gets_the_rate_limits_and_labels_that_the_compilation_has_now(
     assert order.rates.models
 
 
-PART = Snapshot(url="https://git/app", commit="c" * 40, part=0, parts=1, sha256="a" * 64, files=1)
+PART = Snapshot(url="https://git/app", revision="c" * 40, part=0, parts=1, sha256="a" * 64, files=1)
 
 
 def test_plans_and_workers_mount_results_of_this_run_and_of_earlier_runs_and_only_workers_mount_tasks() -> None:

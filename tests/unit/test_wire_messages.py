@@ -41,6 +41,7 @@ from swarm_wire.report import (
     ExampleScores,
     FailureGroup,
     Failures,
+    FetchedFile,
     Origin,
     Prompt,
     Report,
@@ -90,6 +91,7 @@ REPORT = Report(
         models={"student": "openai/small"},
         dspy="3.4.1",
         image="worker:1",
+        files={"train": FetchedFile(url="s3://b/t.csv", sha256="a" * 64, revision="v1")},
     ),
     partial="limits.lmCalls: 3",
     comparison=Comparison(
@@ -147,13 +149,14 @@ EXAMPLES: list[Message] = [
     ArtifactHeader(sha256="0" * 64, report=REPORT),
     Snapshot(
         url="https://git.example.com/app.git",
-        commit="c" * 40,
+        revision="c" * 40,
         part=0,
         parts=2,
         sha256="a" * 64,
         files=3,
         notes=["The submodule lib is left out."],
     ),
+    Snapshot(of="train", url="s3://b/t.csv", revision="v1", part=1, parts=2, sha256="a" * 64, files=1),
     Pushed(
         sha256="a" * 64,
         outcome=PushOutcome.PUSHED,
@@ -189,7 +192,7 @@ def test_every_message_has_an_example_in_this_file() -> None:
     def inside(message: Message) -> set[type]:
         found: set[type] = {type(message)}
         for value in message.__dict__.values():
-            for item in value if isinstance(value, list) else [value]:
+            for item in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
                 found |= inside(item) if isinstance(item, Message) else set()
         return found
 

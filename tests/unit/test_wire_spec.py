@@ -75,7 +75,7 @@ def test_a_union_in_the_spec_needs_exactly_one_member(where: str, value: dict[st
         "program.source": "configMap, git",
         "program.adapter": "chat, json, xml, twoStep, entrypoint",
         "journal": "persistentVolumeClaim, url",
-    }.get(where, "configMap, path, volume, entrypoint")
+    }.get(where, "configMap, path, volume, url, entrypoint")
     assert problems(**{where: value}) == [f"{where}: Value error, exactly one of {choices} must be set{given}"]
 
 
@@ -440,3 +440,46 @@ def test_every_pydantic_model_of_the_spec_is_frozen_and_strict_and_has_camel_cas
 def test_a_reference_to_a_config_map_is_written_without_a_key_and_a_reference_to_its_key_with_it() -> None:
     assert ConfigMapRef(name="a").model_dump() == {"name": "a"}
     assert ConfigMapKeyRef(name="a", key="k").model_dump() == {"name": "a", "key": "k"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com:8443/a/train.jsonl?version=2",
+        "s3://bucket/train.parquet",
+        "gs://bucket/a/train.csv",
+        "az://container/train.json",
+        "abfs://container@account.dfs.core.windows.net/train.json",
+        "hf://datasets/openai/gsm8k@main/main/train.parquet",
+    ],
+)
+def test_data_may_be_at_a_url(url: str) -> None:
+    spec = parsed(**{"data.train": {"url": url, "options": {"secret": {"name": "s", "key": "k"}}}})
+    assert spec.data.urls == {"train": url}
+    assert spec.data.url_secrets == {"train": SecretKeyRef(name="s", key="k")}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/train.jsonl",
+        "file:///etc/passwd",
+        "memory://a/train.jsonl",
+        "https://user:password@example.com/train.jsonl",
+        "https://token@example.com/train.jsonl",
+        "s3://key:secret@bucket/train.jsonl",
+        "abfs://container:key@account/train.jsonl",
+        "simplecache::https://example.com/train.jsonl",
+        "https://example.com",
+        "train.jsonl",
+    ],
+)
+def test_a_url_has_no_credentials_and_no_way_into_a_pod(url: str) -> None:
+    [problem] = problems(**{"data.train": {"url": url}})
+    assert problem.startswith("data.train.url: String should match pattern")
+
+
+def test_options_belong_to_a_url() -> None:
+    options = {"options": {"secret": {"name": "s", "key": "k"}}}
+    [problem] = problems(**{"data.train": {"path": "train.jsonl", **options}})
+    assert "options may be set only with url" in problem

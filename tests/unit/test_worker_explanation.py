@@ -79,7 +79,7 @@ def test_the_published_program_is_scored_last_and_on_the_examples_of_the_compari
     assert progress.published == pytest.approx(sum(scores) / len(scores), abs=0.01)
     found = explanation.by_example(progress, VALIDATION_SET)
     assert [each.published for each in found] == ([[], scores] if test else [scores])
-    verdict = explanation.comparison(progress, seed="run", against=script.Which.PUBLISHED)
+    verdict = explanation.comparison(progress, seed="run")
     assert verdict is not None
     assert (verdict.examples, verdict.improved, verdict.worsened) == (len(scores), 1, 0)
 

@@ -153,7 +153,7 @@ def test_an_api_key_in_the_environment_replaces_that_of_the_secret(tmp_path: Pat
         ([compilation(**{"swarm": {"pods": 0}})], "InvalidSpec",
          "c.yaml: the spec is invalid:\n  line 23: spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
         ([TRAIN, compilation(**{"metric.max_range": 1, "data.train": {}})], "InvalidSpec",
-         "  line 14: spec.data.train: exactly one of configMap, path, volume, entrypoint must be set\n"
+         "  line 14: spec.data.train: exactly one of configMap, path, volume, url, entrypoint must be set\n"
          "  line 19: spec.metric.max_range is not a field. Did you mean range?"),
         ([compilation(**{"optimizer": {"bootstrapFewShot": {"max_rounds": 1}}})], "InvalidSpec",
          "spec.optimizer.bootstrapFewShot.max_rounds is not a field. Did you mean maxRounds?"),

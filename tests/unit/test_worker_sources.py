@@ -313,7 +313,7 @@ def test_several_processes_unpack_the_same_files_once(tmp_path: Path) -> None:
     ("members", "rows"),
     [
         (ProgramSource.members, sources.FOLDERS),
-        ((*DataSource.members, *ProgramState.members), {**DATA_FILES, "entrypoint": None}),
+        ((*DataSource.members, *ProgramState.members), {**DATA_FILES, "url": None, "entrypoint": None}),
     ],
     ids=["program.source", "data and program.state"],
 )

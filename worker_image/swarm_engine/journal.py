@@ -33,7 +33,7 @@ class Entries:
         failed: keys of the cells whose result is an error.
         calls: identity of an LM call with a record of its own -> usage of the call.
         bound: the code and data to which the journal belongs; None if no record names them.
-        snapshots: parts of the program's files that the run has fetched.
+        snapshots: parts of the files that the run has fetched.
         pushed: where the artifact is in git; None if no record says so.
     """
 

@@ -50,7 +50,7 @@ class Archive:
         for part, body in enumerate(bodies):
             header = Snapshot(
                 url=self.url,
-                commit=self.commit,
+                revision=self.commit,
                 part=part,
                 parts=len(bodies),
                 sha256=hashlib.sha256(self.data).hexdigest(),

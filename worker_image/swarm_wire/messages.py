@@ -3,9 +3,11 @@
 These models contain no pickled tasks and results, which travel as opaque bytes in the bodies of records.
 """
 
+import re
 from enum import StrEnum
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from swarm_wire.message_base import Digest, Figure, Message
 from swarm_wire.names import SCHEMA_VERSION
@@ -16,7 +18,7 @@ from swarm_wire.spending import Spending, Usage
 
 COMMIT_ID = r"^[0-9a-f]{40,64}$"
 """Form of the id of a git commit."""
-MOST_PARTS = 64
+MOST_PARTS = 2048
 """Largest number of parts in which files travel."""
 
 
@@ -192,23 +194,37 @@ class PlanEnd(Bound):
     """
 
 
-class Snapshot(Message):
-    """Header of a SNAPSHOT record: one part of the program's files, which a run has fetched.
+PROGRAM_FILES: Final = ""
+"""Value of `Snapshot.of` for the program's files."""
 
-    The bodies of all parts, in their order, are a .tar.gz archive.
+
+class Snapshot(Message):
+    """Header of a SNAPSHOT record: one part of the files that a run has fetched.
+
+    The bodies of all parts, in their order, are a .tar.gz archive of the program's files, or a file of data as it is.
     """
 
+    of: Literal["", "train", "validation", "test"] = PROGRAM_FILES
+    """The field of spec.data whose file this is; PROGRAM_FILES for the program's files."""
     url: str = Field(max_length=1024)
-    commit: str = Field(pattern=COMMIT_ID)
+    """Where the files come from. It has no query, because a query may have a secret."""
+    revision: str = Field("", max_length=256)
+    """Id of the git commit. For data: what the server calls this state of the file; empty if it has no name for it."""
     part: int = Field(ge=0)
     """Number of the part, counted from 0."""
     parts: int = Field(ge=1, le=MOST_PARTS)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """sha256 of the whole archive."""
+    """sha256 of all bodies together: of the archive, or of the file of data."""
     files: Figure
-    """Number of files in the archive."""
+    """Number of files."""
     notes: list[str] = Field([], max_length=20)
     """What the archive leaves out, as sentences for people."""
+
+    @model_validator(mode="after")
+    def _program_has_a_commit(self) -> Self:
+        if self.of == PROGRAM_FILES and re.match(COMMIT_ID, self.revision) is None:
+            raise ValueError("the program's files need the id of their commit as revision")
+        return self
 
 
 class PushOutcome(StrEnum):

@@ -33,6 +33,8 @@ ENV_VOLUMES_DIR: Final = "SWARM_VOLUMES_DIR"
 """Folder with a subfolder for each PersistentVolumeClaim that the spec names for data. In a pod it is VOLUMES_DIR."""
 ENV_SNAPSHOT_DIR: Final = "SWARM_SNAPSHOT_DIR"
 """Folder with the shards of the program's files, if spec.program.source is fetched. In a pod it is SNAPSHOT_DIR."""
+ENV_DATA_DIR: Final = "SWARM_DATA_DIR"
+"""Folder with the shards of the files that spec.data names by their URLs. In a plan pod it is DATA_DIR."""
 ENV_CREDENTIALS_DIR: Final = "SWARM_CREDENTIALS_DIR"
 """Folder with the credentials of a git repository, a file for each key of the Secret. In a pod: CREDENTIALS_DIR."""
 ENV_SIGNING_DIR: Final = "SWARM_SIGNING_DIR"
@@ -40,7 +42,7 @@ ENV_SIGNING_DIR: Final = "SWARM_SIGNING_DIR"
 ENV_ARTIFACT_DIR: Final = "SWARM_ARTIFACT_DIR"
 """Folder with the files of the artifact, for a pod that publishes them. In a pod it is ARTIFACT_DIR."""
 ENV_UNPACKED_DIR: Final = "SWARM_UNPACKED_DIR"
-"""Folder into which a process unpacks the program's files, unless they are mounted. In a pod it is UNPACKED_DIR."""
+"""Folder into which a process unpacks fetched files, and archives of ConfigMaps. In a pod it is UNPACKED_DIR."""
 ENV_BASE_DIR: Final = "SWARM_BASE_DIR"
 """Folder from which relative paths of data begin if spec.program has no source. Default: the working directory."""
 ENV_HIDDEN: Final = "SWARM_HIDDEN"
@@ -99,6 +101,7 @@ DEPOT_DIR: Final = PurePosixPath("/swarm/depot")
 SOURCES_DIR: Final = PurePosixPath("/swarm/sources")
 VOLUMES_DIR: Final = PurePosixPath("/swarm/volumes")
 SNAPSHOT_DIR: Final = PurePosixPath("/swarm/snapshot")
+DATA_DIR: Final = PurePosixPath("/swarm/data")
 CREDENTIALS_DIR: Final = PurePosixPath("/swarm/credentials")
 SIGNING_DIR: Final = PurePosixPath("/swarm/signing")
 ARTIFACT_DIR: Final = PurePosixPath("/swarm/artifact")
@@ -127,6 +130,15 @@ def api_key_env(role: str) -> str:
         role: the key of the model in spec.models, such as student.
     """
     return f"SWARM_API_KEY_{role.upper()}"
+
+
+def url_options_env(data: str) -> str:
+    """Returns the name of the environment variable with the options for a URL of data, as a JSON object.
+
+    Args:
+        data: the field of spec.data, such as train.
+    """
+    return f"SWARM_URL_OPTIONS_{data.upper()}"
 
 
 def variable_prefix(source: int) -> str:
@@ -167,7 +179,9 @@ class WorkerReason(StrEnum):
     METRIC_LOAD_FAILED = "MetricLoadFailed"
     """spec.metric.entrypoint cannot be imported, or it is no metric."""
     DATA_INVALID = "DataInvalid"
-    """An example cannot be read, or it lacks an input field."""
+    """Data cannot be read, are not at their URL, or are too large, or an example lacks an input field."""
+    DATA_UNREACHABLE = "DataUnreachable"
+    """The server of a URL in spec.data does not answer, or fails."""
     OPTIMIZER_INVALID = "OptimizerInvalid"
     """The optimizer does not fit the data or lacks a package, or a custom optimizer has wrong parameters or results."""
     MISSING_SECRET = "MissingSecret"
@@ -207,7 +221,7 @@ class WorkerReason(StrEnum):
     REQUEST_REFUSED = "RequestRefused"
     """The provider does not know the model or refuses all requests, and it has answered none in the run so far."""
     PACKAGE_MISSING = "PackageMissing"
-    """A package that the model's client needs is not installed."""
+    """A package that the model's client or a URL of data needs is not installed."""
     PROVIDER_FAILED = "ProviderFailed"
     """DSPy's own retries did not help against a rate limit, a timeout or a server error."""
     INFRASTRUCTURE_FAILED = "InfrastructureFailed"

@@ -45,7 +45,7 @@ class RecordKind(StrEnum):
     CALL = "call"
     """The header is a messages.CallMade. The body is the answer as JSON, which the operator never decodes."""
     SNAPSHOT = "snapshot"
-    """The header is a messages.Snapshot. The body is a part of the fetched files, as a .tar.gz archive."""
+    """The header is a messages.Snapshot. The body is a part of the fetched files."""
     PUSHED = "pushed"
     """The header is a messages.Pushed. There is no body."""
     BOUND = "bound"

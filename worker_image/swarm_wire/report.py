@@ -205,6 +205,17 @@ VALIDATION_SET = "the validation set"
 TRAINING_SET = "the training set"
 
 
+class FetchedFile(Message):
+    """A file of data that the run has fetched from a URL."""
+
+    url: str
+    """The URL without its query."""
+    sha256: str
+    """sha256 of the file, as `sha256sum` prints it."""
+    revision: str = ""
+    """What the server calls this state of the file, for example its ETag; empty if it has no name for it."""
+
+
 class Origin(Message):
     """The inputs of an artifact. With them, a reader can check later whether the inputs are still the same.
 
@@ -214,6 +225,7 @@ class Origin(Message):
         program: digest of the files from which the program was imported.
         commit: id of the git commit of these files; empty if they were not fetched from git.
         data: digest of all examples.
+        files: files of data that came from URLs, by their fields in spec.data.
         packages: digest of Python and the installed packages.
         models: role -> model, as the spec names them.
         dspy: version of DSPy.
@@ -229,6 +241,7 @@ class Origin(Message):
     dspy: str
     image: str = ""
     commit: str = ""
+    files: dict[str, FetchedFile] = Field({})
 
 
 class Report(Message):

@@ -7,6 +7,7 @@ SwarmError
 ├── Drift               program, data or task differs from what the journal was made with; DRIFT
 ├── ProviderFailed      the provider did not answer: never a score; FAILED, another attempt may succeed
 ├── InfrastructureFailed  neither the user's code nor a model's answer is at fault: never a score; FAILED, as above
+├── DataUnreachable     the server of a URL of data does not answer, or fails; FAILED, as above
 ├── StorageFailed       the depot cannot be read or written; FAILED, as above
 ├── LimiterUnreachable  no limiter allows further requests; FAILED, as above
 ├── CellTimeout         a cell takes longer than limits.cellSeconds; FAILED, another attempt runs it again
@@ -95,6 +96,10 @@ class InfrastructureFailed(SwarmError):
             "have, and to parameters of an LM that its client does not know."
         )
         self.__cause__ = error
+
+
+class DataUnreachable(SwarmError):
+    reason = WorkerReason.DATA_UNREACHABLE
 
 
 class StorageFailed(SwarmError):

@@ -65,7 +65,7 @@ ANNOTATION_SCORE: Final = f"{GROUP}/score"
 
 
 class ObjectKind(StrEnum):
-    """Values of the labels LABEL_ROLE (the first four values) and LABEL_KIND (all other values)."""
+    """Values of the labels LABEL_ROLE (the first five values) and LABEL_KIND (all other values)."""
 
     PLAN = "plan"
     """A Job and its pods that plan a round."""
@@ -73,6 +73,8 @@ class ObjectKind(StrEnum):
     """A Job and its pods that compute the slices of a round."""
     FETCH = "fetch"
     """A Job and its pod that fetch the program's files."""
+    DOWNLOAD = "download"
+    """A Job and its pod that fetch the data that the spec names by URLs."""
     PUBLISH = "publish"
     """A Job and its pod that publish the artifact to git."""
     RUN = "run"
@@ -82,7 +84,7 @@ class ObjectKind(StrEnum):
     TASKS = "tasks"
     """A ConfigMap with a shard of one round's tasks, and of the pickled data (blobs) that these tasks need."""
     SNAPSHOT = "snapshot"
-    """A ConfigMap with a shard that has a part of the program's files, which the run has fetched."""
+    """A ConfigMap with a shard that has parts of the files that the run has fetched."""
     ASSIGNMENT = "assignment"
     """The ConfigMap that assigns slices to the pods of a Job."""
     ARTIFACT = "artifact"
@@ -111,7 +113,7 @@ class Reason(StrEnum):
     """
 
     FETCHING = "Fetching"
-    """A pod fetches the program's files from git."""
+    """A pod fetches the program's files from git, or data from URLs."""
     PLANNING = "Planning"
     """A plan pod replays the optimizer to find out what to compute next."""
     SCATTERING = "Scattering"

@@ -1,11 +1,14 @@
 """The examples and their sources."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from swarm_wire.spec.references import ClaimRef, ConfigMapKeyRef
-from swarm_wire.spec.schema import PATH, Entrypoint, SpecModel, Union
+from swarm_wire.spec.references import ClaimRef, ConfigMapKeyRef, SecretKeyRef, StorageOptions
+from swarm_wire.spec.schema import DATA_URL, PATH, Entrypoint, SpecModel, Union, only_with
+
+SETS: Final = ("train", "validation", "test")
+"""The fields of spec.data that have examples."""
 
 
 class VolumeFile(ClaimRef):
@@ -21,7 +24,8 @@ class VolumeFile(ClaimRef):
 class DataSource(Union):
     """A list of examples, which comes from exactly one place."""
 
-    others = ("limit",)
+    others = ("limit", "options")
+    rules = (only_with("options", "url"),)
     config_map: ConfigMapKeyRef | None = Field(
         None,
         description="A file in a ConfigMap: JSONL (.jsonl), a list in JSON (.json), CSV (.csv) or Parquet (.parquet).",
@@ -37,6 +41,16 @@ class DataSource(Union):
         None,
         description="A file on a volume, of the same formats. Pods mount the volume read-only. With several nodes, it "
         "must be ReadOnlyMany or ReadWriteMany. A laptop cannot read it.",
+    )
+    url: str | None = Field(
+        None,
+        pattern=DATA_URL,
+        max_length=1024,
+        description="A file at a URL of https, s3, gs, az, abfs or hf, of the same formats: "
+        '"s3://bucket/train.parquet". A pod fetches it once per run. Put credentials into options, not into the URL.',
+    )
+    options: StorageOptions | None = Field(
+        None, description="Credentials and other options for the url, as fsspec's file system takes them."
     )
     entrypoint: Entrypoint | None = Field(
         None,
@@ -74,5 +88,15 @@ class Data(SpecModel):
     @property
     def sources(self) -> dict[str, DataSource]:
         """Returns the sources that are set, by their fields: train, validation, test."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        found = {name: getattr(self, name) for name in SETS}
         return {name: source for name, source in found.items() if source is not None}
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Returns the URLs from which a run fetches data, by their fields: train, validation, test."""
+        return {name: source.url for name, source in self.sources.items() if source.url is not None}
+
+    @property
+    def url_secrets(self) -> dict[str, SecretKeyRef]:
+        """Returns where the options for these URLs are, by the same fields."""
+        return {name: source.options.secret for name, source in self.sources.items() if source.options is not None}

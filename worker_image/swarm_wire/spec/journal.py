@@ -4,17 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from swarm_wire.spec.references import ClaimRef, SecretKeyRef
-from swarm_wire.spec.schema import STORE, SpecModel, Union, only_with
-
-
-class StorageOptions(SpecModel):
-    """Where the options of an fsspec file system are kept."""
-
-    secret: SecretKeyRef = Field(
-        description='Key of a Secret that has a JSON object, for example {"key": "...", "secret": "..."}. The '
-        "operator never reads it."
-    )
+from swarm_wire.spec.references import ClaimRef, StorageOptions
+from swarm_wire.spec.schema import STORE, Union, only_with
 
 
 class JournalStorage(Union):

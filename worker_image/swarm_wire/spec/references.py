@@ -35,3 +35,12 @@ class SecretKeyRef(SpecModel):
 
     name: Name = Field(description="Name of the Secret.")
     key: Key = Field(description="Key whose value is used.")
+
+
+class StorageOptions(SpecModel):
+    """Where the options of an fsspec file system are kept."""
+
+    secret: SecretKeyRef = Field(
+        description='Key of a Secret that has a JSON object, for example {"key": "...", "secret": "..."}. The '
+        "operator never reads it."
+    )

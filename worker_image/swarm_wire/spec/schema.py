@@ -25,6 +25,7 @@ BRANCH = r"^[A-Za-z0-9_][-A-Za-z0-9_./]*$"
 PERSON = r"^[^<>\n]+$"
 EMAIL = r"^[^<>\s]+$"
 COMMIT = r"^[0-9a-f]{40}$"
+DATA_URL = r"^(https://[^\s/@?#]+|(s3|gs|az|hf)://[^\s/@:?#]+|abfs://[^\s/:?#]+)/\S+$"
 STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
 SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
 
@@ -47,6 +48,8 @@ FORMS: Mapping[str, str] = {
     EMAIL: 'an email address, for example "bot@example.com"',
     COMMIT: "the id of a commit: 40 hex digits",
     STORE: 'a URL, for example "s3://bucket/folder"',
+    DATA_URL: "a URL of https, s3, gs, az, abfs or hf, without credentials, for example "
+    '"https://example.com/train.jsonl" or "s3://bucket/train.parquet"',
     VARIABLE: "a name of an environment variable: letters, digits and _, no digit first",
     EFFORT: 'one word of lower-case letters, for example "low"',
     SELECTOR: 'round_robin, all, or "module:attribute"',

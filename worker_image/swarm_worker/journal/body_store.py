@@ -24,8 +24,8 @@ from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
 
 T = TypeVar("T")
 
-KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB})
-"""Kinds of records whose bodies go into a depot. There are many such records, and only pods read their bodies."""
+KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB, RecordKind.SNAPSHOT})
+"""Kinds of records whose bodies go into a depot. Only pods read these bodies, and together they may be large."""
 PAUSE_SECONDS: Final = 1.0
 """How long bodies are collected for one object. A killed pod loses at most the records of this time."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024
@@ -39,7 +39,7 @@ CACHED: Final = 32
 class Bodies(Protocol):
     """Reads bodies that are stored in a depot."""
 
-    def read(self, stored: Stored) -> bytes: ...
+    def read(self, stored: Stored, *, once: bool = False) -> bytes: ...
 
     def give_up(self, error: SwarmError) -> NoReturn:
         """Ends the process because a body is missing. No program or optimizer can catch this end."""
@@ -63,7 +63,7 @@ class Depot:
         from fsspec.core import url_to_fs
 
         self._url, self._options = url, dict(options or {})
-        self._secrets = tuple(("journal.options", text) for text in _texts(self._options))
+        self._secrets = secrets_in(self._options, "journal.options")
         with self._explained("opened"):
             self._opened, self._root = url_to_fs(url, **self._options)
         self._process = os.getpid()
@@ -88,10 +88,14 @@ class Depot:
         else:
             self._tried("written", lambda: self._files.pipe_file(path, data))
 
-    def read(self, stored: Stored) -> bytes:
-        """Returns a stored body. Raises Drift if the body is missing or was altered."""
+    def read(self, stored: Stored, *, once: bool = False) -> bytes:
+        """Returns a stored body. Raises Drift if the body is missing or was altered.
+
+        Args:
+            once: whether nobody reads from the same object again, so that it need not stay in memory.
+        """
         try:
-            body = self._cached(stored.name)[stored.offset : stored.offset + stored.length]
+            body = (self._read if once else self._cached)(stored.name)[stored.offset : stored.offset + stored.length]
         except StorageFailed as error:
             self.give_up(error)
         if len(body) != stored.length or frame_digest(body) != stored.digest:
@@ -103,13 +107,13 @@ class Depot:
             self.end(error)
         raise error
 
-    def keep_only(self, runs: Sequence[str]) -> None:
-        """Makes the depot's folder, and deletes the objects of all runs but these, if the file system allows it."""
+    def keep_only(self, folders: Sequence[str]) -> None:
+        """Makes the depot's folder, and deletes all its folders but these, if the file system allows it."""
         with contextlib.suppress(StorageFailed), self._explained("tidied up"):
             if self._is_local:
                 Path(self._root).mkdir(parents=True, exist_ok=True)
             for path in self._files.ls(self._root, detail=False) if self._files.isdir(self._root) else ():
-                if path.rstrip("/").rpartition("/")[2] not in runs:
+                if path.rstrip("/").rpartition("/")[2] not in folders:
                     self._files.rm(path, recursive=True)
 
     def redact(self, text: str) -> str:
@@ -175,6 +179,40 @@ def _write_file(path: Path, data: bytes) -> None:
             os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def files_folder(run_id: str) -> str:
+    """Returns the depot's folder with the files that a run has fetched. The next run deletes it."""
+    return f"{run_id}-files"
+
+
+def secrets_in(options: Mapping[str, Any], name: str) -> masking.Secrets:
+    """Returns all texts in the options of a file system, and their words, because they may be secrets.
+
+    Args:
+        name: stands in messages in place of a secret.
+    """
+    found = {part: None for text in _texts(options) for part in (text, *text.split())}
+    return tuple((name, part) for part in found)
+
+
+def parsed_options(text: str, field: str) -> dict[str, Any]:
+    """Returns the options of a file system. Raises BadInput if the text is not a JSON object.
+
+    Args:
+        field: the field of the spec that names the Secret with the text.
+    """
+    try:
+        options = json.loads(text) if text else {}
+        if not isinstance(options, dict):
+            raise ValueError("not an object")
+    except ValueError:
+        raise BadInput(
+            WorkerReason.INVALID_SPEC,
+            f"the Secret that {field} names holds no JSON object. Write the options of the fsspec file system "
+            'there, for example {"key": "...", "secret": "..."}.',
+        ) from None
+    return options
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -264,16 +302,4 @@ def take(environment: MutableMapping[str, str]) -> Depot | None:
     object.
     """
     url, text = environment.pop(names.ENV_DEPOT, ""), environment.pop(names.ENV_DEPOT_OPTIONS, "")
-    if not url:
-        return None
-    try:
-        options = json.loads(text) if text else {}
-        if not isinstance(options, dict):
-            raise ValueError("not an object")
-    except ValueError:
-        raise BadInput(
-            WorkerReason.INVALID_SPEC,
-            "the Secret that journal.options names holds no JSON object. Write the options of the fsspec file system "
-            'there, for example {"key": "...", "secret": "..."}.',
-        ) from None
-    return Depot(url, options)
+    return Depot(url, parsed_options(text, "journal.options")) if url else None

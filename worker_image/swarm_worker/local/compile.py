@@ -10,7 +10,7 @@ from swarm_wire.names import PROGRAM_FILE
 from swarm_wire.report import Report
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Driver, OfAnotherState, Watcher
-from swarm_worker.local.fetching import with_files
+from swarm_worker.local.fetching import with_data, with_files
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Processes
 
@@ -50,10 +50,11 @@ def compile_here(
         keep: number of earlier runs that stay unchanged.
         logged: receives a process's label and each line that the process logs.
 
-    Raises RunFailed, Stopped, or BadInput if the folder cannot be used or git cannot fetch the program.
+    Raises RunFailed, Stopped, BadInput if the folder cannot be used or program or data cannot be fetched, and
+    DataUnreachable if the server of data does not answer.
     """
     manifest, folder = with_files(manifest), JournalFolder(journal)
-    with folder.locked():
+    with folder.locked(), with_data(manifest, folder.root) as manifest:
         processes = Processes(folder, manifest, logged)
         watcher.opened(processes)
 

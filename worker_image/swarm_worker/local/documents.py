@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from swarm_wire.names import WorkerReason, api_key_env
+from swarm_wire.names import WorkerReason, api_key_env, url_options_env
 from swarm_wire.records import Record
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.problems import parse, problems
@@ -23,6 +23,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.local import dotenv
 from swarm_worker.local import variables as local_variables
 from swarm_worker.local.reasons import LocalReason
+from swarm_worker.user.urls import Fetched
 
 KIND = "DSPyCompilation"
 KUSTOMIZATION = "kustomization.yaml"
@@ -41,6 +42,8 @@ class Manifest:
         variables: environment variables for user code, each with the prefix of its source.
         git_secret: content of the Secret that the git source names, by key; empty if no file has this Secret.
         snapshot: records with the program's files, if the spec takes them from git and they are fetched.
+        url_options: options for URLs of data as JSON, by their fields in spec.data.
+        data: files of data that the spec names by URLs, if they are fetched.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Manifest:
     variables: dict[str, str] = field(default_factory=dict)
     git_secret: Mapping[str, bytes] = field(default_factory=dict)
     snapshot: tuple[Record, ...] = ()
+    url_options: Mapping[str, str] = field(default_factory=dict)
+    data: tuple[Fetched, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,16 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     variables = local_variables.collect(spec, found.config_maps, found.secrets, given, base, invent)
     source = spec.program.source.git if spec.program.source else None
     git_secret = found.secrets.get(source.secret.name, {}) if source and source.secret else {}
-    return Manifest(name, spec, base, maps, _api_keys(spec, found, given, invent), variables, git_secret)
+    return Manifest(
+        name,
+        spec,
+        base,
+        maps,
+        _api_keys(spec, found, given, invent),
+        variables,
+        git_secret,
+        url_options=dict(_url_options(spec, found, given)),
+    )
 
 
 def with_endpoint(manifest: Manifest, url: str) -> Manifest:
@@ -276,6 +290,14 @@ def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path)
             f"{path}: the spec names key {key!r} of ConfigMap {name!r}, which has: {', '.join(sorted(content))}.",
         )
     return content
+
+
+def _url_options(spec: CompilationSpec, found: _Documents, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields the options for URLs of data. Without them, fsspec uses the credentials of this machine's user."""
+    for name, reference in spec.data.url_secrets.items():
+        written = found.secrets.get(reference.name, {}).get(reference.key, b"")
+        if text := environment.get(url_options_env(name)) or local_variables.decoded(written, f"data.{name}.options"):
+            yield name, text
 
 
 def _api_keys(

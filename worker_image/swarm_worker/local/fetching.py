@@ -1,9 +1,10 @@
-"""Fetches the program's files from git on this machine, as the fetch pod does in a cluster."""
+"""Fetches the program's files from git, and data from URLs, on this machine, as pods do in a cluster."""
 
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from swarm_wire.spec.git import GitSource
 from swarm_worker.errors import BadInput
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.reasons import LocalReason
+from swarm_worker.user.urls import Urls
 
 _OWN: Final = ("HOME", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME")
 """Variables by which git and ssh find the user's own credentials."""
@@ -39,6 +41,20 @@ def with_files(manifest: Manifest) -> Manifest:
             LocalReason.GIT_MISSING,
             "spec.program.source.git needs the command git, which is not on the PATH. Install git.",
         ) from None
+
+
+@contextmanager
+def with_data(manifest: Manifest, parent: Path) -> Iterator[Manifest]:
+    """Yields the manifest with the data that its spec names by URLs. The files are in `parent` until the block ends.
+
+    Raises BadInput, or DataUnreachable if a server does not answer.
+    """
+    if not manifest.spec.data.urls or manifest.data:
+        yield manifest
+        return
+    with tempfile.TemporaryDirectory(dir=parent, prefix="download-") as scratch:
+        found = Urls(manifest.spec.data, manifest.url_options).fetch(Path(scratch))
+        yield replace(manifest, data=tuple(found))
 
 
 def _fetched(source: GitSource, secret: Mapping[str, bytes]) -> snapshot.Archive:

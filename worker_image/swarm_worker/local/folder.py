@@ -5,7 +5,8 @@ request.json              the run's request
 published.json            the program that was published when the run began, if the spec asks for it
 sources/NAME/KEY          the content of ConfigMaps
 snapshot/*.shard          the program's files, if they come from git
-unpacked/                 the program's files, if they are not imported from sources/
+data/SET/N/*.shard        the data that the spec names by URLs
+unpacked/                 data from URLs; the program's files, if they are not imported from sources/
 journal/*.shard           results and PLAN records, appended as they arrive
 rounds/N/*.shard          tasks of round N
 rounds/N/A/               assignment of attempt A
@@ -49,7 +50,9 @@ def fingerprint(manifest: Manifest) -> str:
         for key, data in sorted(content.items()):
             hasher.update(f"{name}/{key}/{len(data)}/".encode() + data)
     for record in manifest.snapshot:
-        hasher.update(f"snapshot/{record.header['commit']}/{record.header['sha256']}".encode())
+        hasher.update(f"snapshot/{record.header['revision']}/{record.header['sha256']}".encode())
+    for file in manifest.data:
+        hasher.update(f"data/{file.of}/{file.sha256}".encode())
     for variable in bound(placed(manifest.spec.env, manifest.spec.env_from, manifest.variables)):
         hasher.update(f"variable/{len(variable)}/{variable}".encode())
     return hasher.hexdigest()[:12]
@@ -63,7 +66,7 @@ class JournalFolder:
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
         self.earlier, self.artifact = EarlierRuns(root / "earlier"), root / "artifact"
         self.refused = root / "refused"
-        self.unpacked, self.snapshot = root / "unpacked", root / "snapshot"
+        self.unpacked, self.snapshot, self.data = root / "unpacked", root / "snapshot", root / "data"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -105,10 +108,13 @@ class JournalFolder:
             run_id = f"{mark}-{secrets.token_hex(3)}"
         for folder in (self.journal, self.logs, self.artifact):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.sources, self.unpacked, self.snapshot):
+        for folder in (self.sources, self.unpacked, self.snapshot, self.data):
             shutil.rmtree(folder, ignore_errors=True)
         if manifest.snapshot:
             _write_shards(self.snapshot, manifest.snapshot)
+        for file in manifest.data:
+            for number, record in enumerate(file.records()):  # all together may be larger than memory
+                _write_shards(self.data / file.of / f"{number:04d}", [record])
         for name, content in manifest.config_maps.items():
             (self.sources / name).mkdir(parents=True, exist_ok=True)
             for key, data in content.items():

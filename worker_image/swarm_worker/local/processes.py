@@ -14,9 +14,10 @@ from pathlib import Path
 from swarm_engine import attempts as engine
 from swarm_wire import names
 from swarm_wire.messages import Commit
-from swarm_wire.names import ExitCode, WorkerReason, api_key_env
+from swarm_wire.names import ExitCode, WorkerReason, api_key_env, url_options_env
 from swarm_wire.pod_output import Reader, Transcript, parse_commit
 from swarm_wire.records import Record
+from swarm_wire.spec.data import SETS
 from swarm_worker.hash_seed import VARIABLE, hash_seed
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.folder import JournalFolder
@@ -25,6 +26,8 @@ from swarm_worker.local.log_tail import following
 
 GRACE_SECONDS = 10
 """How long cells in flight may continue after Ctrl-C."""
+_NOT_GIVEN = frozenset(map(url_options_env, SETS))
+"""Variables with credentials that only the driver itself needs."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,14 @@ class Processes:
         base = str(manifest.folder.resolve())
         self._launcher = Launcher([str(Path.cwd()), base] if manifest.spec.program.source is None else [])
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in _NOT_GIVEN},
             **{api_key_env(role): key for role, key in manifest.keys.items()},
             **manifest.variables,
             VARIABLE: str(hash_seed()),
             names.ENV_RUN_DIR: str(folder.root),
             names.ENV_SOURCES_DIR: str(folder.sources),
             names.ENV_SNAPSHOT_DIR: str(folder.snapshot),
+            names.ENV_DATA_DIR: str(folder.data),
             names.ENV_UNPACKED_DIR: str(folder.unpacked.resolve()),
             names.ENV_BASE_DIR: base,
             names.ENV_JOURNAL_DIR: str(folder.journal),

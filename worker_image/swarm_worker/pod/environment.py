@@ -100,7 +100,7 @@ def load_compilation(environment: Environment) -> Compilation:
     _install(spec, Places.of(program=student, metric=metric, **_settings()))
     if environment.imagination is not None:
         metric = environment.imagination.assumed(metric)
-    return Compilation(student, metric, load_data(spec, environment.sources))
+    return Compilation(student, metric, load_data(spec, environment.sources, environment.depot))
 
 
 @contextmanager

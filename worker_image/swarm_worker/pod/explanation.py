@@ -37,18 +37,15 @@ def by_example(progress: Progress, scored_on: str) -> list[ExampleScores]:
     return found
 
 
-def comparison(
-    progress: Progress, *, seed: str, against: Which = Which.BASELINE, gate: Gate | None = None
-) -> Comparison | None:
-    """Compares the winner with another program, on the test set if there is one. None: not all scores are known.
+def comparison(progress: Progress, *, seed: str, gate: Gate | None = None) -> Comparison | None:
+    """Compares the winner with `progress.against`, on the test set if there is one. None: not all scores are known.
 
     Args:
         seed: of the comparison.
-        against: the other program.
         gate: has the confidence of the interval.
     """
     on_test = Arm(Which.BASELINE, on_test=True) in progress.by_example
-    before, after = (progress.by_example.get(Arm(program, on_test)) for program in (against, Which.WINNER))
+    before, after = (progress.by_example.get(Arm(program, on_test)) for program in (progress.against, Which.WINNER))
     confidence = (gate or Gate()).confidence
     return compare(before, after, seed=seed, confidence=confidence) if before and after else None
 

@@ -31,6 +31,7 @@ from swarm_worker.content.packages import packages
 from swarm_worker.determinism.rehearsal import observe, rehearse
 from swarm_worker.determinism.twin import Observation, Twin
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
+from swarm_worker.journal.body_store import files_folder
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store, read_earlier
 from swarm_worker.pod import explanation, script
@@ -101,7 +102,6 @@ class Plan:
         bound = self._store.bound
         self._binding, self._is_bound = bound.binding if bound else "", bound is not None
         self._origin: Origin | None = None
-        self._against = script.Which.BASELINE
         self._observed: list[Observation] = []
         self._store.kept = self._store.plans[0].kept if self._store.plans else None
         self._loaded: Compilation | None = None
@@ -123,7 +123,6 @@ class Plan:
         for note in [*(fetched[0].notes if fetched else ()), *loaded.data.notes, *missing]:
             self._process.note(note)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
-        self._against = script.Which.BASELINE if rival is None else script.Which.PUBLISHED
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)
         image = os.environ.get(names.ENV_IMAGE, "")
@@ -160,7 +159,8 @@ class Plan:
         self._store.earlier = [*earlier.values()]
         self._store.bind(self._binding)
         if depot is not None and not self._store.plans and (twin is None or twin.is_plan):
-            depot.keep_only([self._environment.request.run_id, *earlier])
+            run_id = self._environment.request.run_id
+            depot.keep_only([run_id, files_folder(run_id), *earlier])
 
     def _finish_round(self) -> None:
         """Requests the last round's missing cells again, and ends the process. Does nothing if no cells are missing."""
@@ -316,10 +316,8 @@ class Plan:
         report = Report(
             scores=self._progress.scores(),
             scored_on=scored_on,
-            comparison=explanation.comparison(
-                self._progress, seed=self._environment.request.run_id, against=self._against, gate=spec.gate
-            ),
-            against=self._against.value,
+            comparison=explanation.comparison(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
+            against=self._progress.against.value,
             published=self._progress.published,
             compared_on=TEST_SET if loaded.data.test else scored_on,
             failures=self._failures(),

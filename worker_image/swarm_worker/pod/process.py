@@ -1,4 +1,4 @@
-"""The process in which a plan or worker runs: its output, its request, SIGTERM, and its end."""
+"""The process in which a plan, worker or download runs: its output, its request, SIGTERM, and its end."""
 
 import contextlib
 import json
@@ -92,15 +92,16 @@ class Process:
         """From now on, masks secrets in all texts for people, and in all that Python prints in this process."""
         self._masks = redact
 
-    def equip(self, budget: "Budget", sender: "Sender | None") -> None:
+    def equip(self, budget: "Budget | None", sender: "Sender | None") -> None:
         """Connects the process to its budget, and to its depot if there is one.
 
         Args:
-            budget: limits the cost of LM calls. Once it has an error, no further result counts.
+            budget: limits the cost of LM calls. Once it has an error, no further result counts. None: the process
+                makes no LM calls.
             sender: prints records after it has stored their bodies in the depot; None without a depot.
         """
         self._budget, self._sender = budget, sender
-        if budget.is_limited:
+        if budget is not None and budget.is_limited:
             self._watch()
 
     def work_on(self, work: "Workload") -> None:

@@ -43,6 +43,7 @@ class Progress(BaseCallback):
         validation: the examples to score on.
         keeps_best: whether to keep a copy of the program with the best score so far on the whole validation set.
         published: score of the published program, on the test set if there is one, else on the scored examples.
+        against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
     """
 
@@ -51,6 +52,7 @@ class Progress(BaseCallback):
     test_baseline: float | None = None
     test_winner: float | None = None
     published: float | None = None
+    against: Which = Which.BASELINE
     compiling: bool = False
     validation: list[Any] = field(default_factory=list)
     keeps_best: bool = False
@@ -117,6 +119,7 @@ def run(
         CompileFailed: the optimizer raised an exception.
     """
     progress.validation = scored
+    progress.against = Which.BASELINE if published is None else Which.PUBLISHED
     examples = list(scored)
 
     def score(program: dspy.Module, arm: Arm) -> float:

@@ -1,4 +1,4 @@
-"""Starts a plan or worker process, in a pod or in a fork of the local driver's server."""
+"""Starts a plan, worker or download process, in a pod or in a fork of the local driver's server."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def start(command: str) -> None:
-    """Runs the command "plan", "work" or "twin" (the second process of a run's first plan), which ends this process."""
+    """Runs a command, which ends this process. "twin" is the second process of a run's first plan."""
     hash_seed.adopt()
     # A container's first process ignores signals without a handler, so a deleted pod would not end before `Process`
     # sets its handler. Until then, this process has no results to lose.
@@ -45,7 +45,19 @@ def _plan(is_twin: bool = False) -> None:
     plan.main(process, other)
 
 
-COMMANDS: Final[Mapping[str, Callable[[], None]]] = {"plan": _plan, "twin": partial(_plan, is_twin=True), "work": _work}
+def _download() -> None:
+    from swarm_worker.pod import download
+    from swarm_worker.pod.process import Process
+
+    download.main(Process(at_once=True))
+
+
+COMMANDS: Final[Mapping[str, Callable[[], None]]] = {
+    "plan": _plan,
+    "twin": partial(_plan, is_twin=True),
+    "work": _work,
+    "download": _download,
+}
 """Functions by command. A pod's container has the command as its argument."""
 
 

@@ -21,6 +21,7 @@ from swarm_worker.content.digest import Walk, combine
 from swarm_worker.content.packages import packages
 from swarm_worker.modules import users_files
 from swarm_worker.user.data import Data
+from swarm_worker.user.fetched import fetched_files
 from swarm_worker.user.program import state_file
 from swarm_worker.user.sources import program_folder, snapshot
 
@@ -48,7 +49,8 @@ def origin(request: RunRequest, sources: Path, data: Data, image: str) -> Origin
         models={role: model.model for role, model in spec.models.by_role.items()},
         dspy=dspy.__version__,
         image=image,
-        commit=fetched[0].commit if (fetched := snapshot()) is not None else "",
+        files=fetched_files(),
+        commit=fetched[0].revision if (fetched := snapshot()) is not None else "",
     )
 
 

@@ -13,7 +13,9 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.data import DataSource
 from swarm_wire.spec.optimizers import Optimizer
 from swarm_worker.errors import BadInput
+from swarm_worker.journal.body_store import Bodies
 from swarm_worker.user.entrypoint import call, load
+from swarm_worker.user.fetched import fetched_file
 from swarm_worker.user.formats import look_for_booleans, read
 from swarm_worker.user.sources import data_folder, run_folder, volumes_folder
 
@@ -76,13 +78,24 @@ class Compilation:
     data: Data
 
 
-def load_data(spec: CompilationSpec, sources: Path) -> Data:
-    """Loads the data of a spec. Raises BadInput, with file and line, if an example cannot be used."""
+def load_data(spec: CompilationSpec, sources: Path, depot: Bodies | None = None) -> Data:
+    """Loads the data of a spec. Raises BadInput, with file and line, if an example cannot be used.
+
+    Args:
+        depot: has the bodies of fetched files, if the spec has a journal.
+    """
     given, base = spec.data, data_folder(spec, sources)
     notes: list[str] = []
 
     def of(source: DataSource, name: str) -> list[Any]:
-        return _load(source, f"spec.data.{name}", given.inputs, sources, base, notes.append)
+        rows: Iterable[Any]
+        where = f"spec.data.{name}"
+        if source.entrypoint is not None:
+            rows, told = _call(source.entrypoint, where), source.entrypoint
+        else:
+            path = fetched_file(name, source.url, depot) if source.url else FILES[source.which](source, sources, base)
+            rows, told = _read(path, where, notes.append), path.name
+        return _examples(rows, source.limit, f"{where}: {told}", given.inputs)
 
     return Data(
         train=of(given.train, "train"),
@@ -92,25 +105,23 @@ def load_data(spec: CompilationSpec, sources: Path) -> Data:
     )
 
 
-def _load(
-    source: DataSource, where: str, inputs: list[str] | None, sources: Path, base: Path, note: Callable[[str], None]
-) -> list[Any]:
-    rows: Iterable[Any]
-    if source.entrypoint is not None:
-        rows, name = _call(source.entrypoint, where), source.entrypoint
-    else:
-        path = FILES[source.which](source, sources, base)
-        rows, name = read(path, where), path.name
-        if path.suffix == ".csv":
-            rows = list(rows)
-            look_for_booleans(rows, f"{where}: {name}", note)
+def _read(path: Path, where: str, note: Callable[[str], None]) -> Iterable[Any]:
+    rows = read(path, where)
+    if path.suffix != ".csv":
+        return rows
+    listed = list(rows)
+    look_for_booleans(listed, f"{where}: {path.name}", note)
+    return listed
+
+
+def _examples(rows: Iterable[Any], limit: int | None, where: str, inputs: list[str] | None) -> list[Any]:
     examples: list[Any] = []
     for number, row in enumerate(rows, 1):
-        if source.limit is not None and len(examples) == source.limit:
+        if limit is not None and len(examples) == limit:
             break
-        examples.append(_example(row, f"{where}: {name}, example {number}", inputs))
+        examples.append(_example(row, f"{where}, example {number}", inputs))
     if not examples:
-        raise BadInput(_REASON, f"{where}: {name} has no examples. Put at least one in it.")
+        raise BadInput(_REASON, f"{where} has no examples. Put at least one in it.")
     return examples
 
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from swarm_wire import names
-from swarm_wire.messages import Snapshot
+from swarm_wire.messages import PROGRAM_FILES, Snapshot
 from swarm_wire.names import WorkerReason
 from swarm_wire.shards import files, read_folder
 from swarm_wire.spec.compilation import CompilationSpec
@@ -64,19 +64,20 @@ def _of_config_map(source: SourceMap, sources: Path) -> Path:
     if items is None and not any(key.endswith((*TAR, *ZIP)) for key in content):
         return mounted
     mounts = {key: path.read_bytes() for key, path in content.items()}
-    target = _unpacked_folder() / _digest(mounts, items)
+    target = unpacked_folder() / _digest(mounts, items)
     if not target.is_dir():
         _write(laid_out(mounts, items, name), target)
     return target
 
 
 def snapshot() -> tuple[Snapshot, bytes] | None:
-    """Returns the header and the archive of the files that the run has fetched; None if it has fetched none.
+    """Returns the header and the archive of the program's files that the run has fetched; None if it has fetched none.
 
     Raises BadInput if a part is missing or altered.
     """
     folder = Path(os.environ.get(names.ENV_SNAPSHOT_DIR) or names.SNAPSHOT_DIR)
-    parts = [(Snapshot.model_validate(record.header), record.body) for record in read_folder(folder)]
+    found = ((Snapshot.model_validate(record.header), record.body) for record in read_folder(folder))
+    parts = [(head, body) for head, body in found if head.of == PROGRAM_FILES]
     if not parts:
         return None
     parts.sort(key=lambda part: part[0].part)
@@ -84,7 +85,7 @@ def snapshot() -> tuple[Snapshot, bytes] | None:
     if hashlib.sha256(archive).hexdigest() != head.sha256:
         raise BadInput(
             WorkerReason.SOURCE_INVALID,
-            f"the files of commit {head.commit} are incomplete or were altered in the run's ConfigMaps. Find out who "
+            f"the files of commit {head.revision} are incomplete or were altered in the run's ConfigMaps. Find out who "
             "changes them, and begin a new run.",
         )
     return head, archive
@@ -96,13 +97,14 @@ def _of_git(source: GitSource, sources: Path) -> Path:
     if found is None:
         raise _refused(f"the files of {source.url} were not fetched")
     head, archive = found
-    target = _unpacked_folder() / head.sha256[:32]
+    target = unpacked_folder() / head.sha256[:32]
     if not target.is_dir():
-        _write(dict(_unpacked("files.tar.gz", archive, f"commit {head.commit}")), target)
+        _write(dict(_unpacked("files.tar.gz", archive, f"commit {head.revision}")), target)
     return target
 
 
-def _unpacked_folder() -> Path:
+def unpacked_folder() -> Path:
+    """Returns the folder into which processes unpack fetched files and archives."""
     return Path(os.environ.get(names.ENV_UNPACKED_DIR) or names.UNPACKED_DIR)
 
 

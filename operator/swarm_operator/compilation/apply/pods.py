@@ -13,7 +13,7 @@ from swarm_operator.compilation.model.roles import ROLES, Folder
 from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
-from swarm_wire.names import api_key_env, variable_prefix
+from swarm_wire.names import variable_prefix
 from swarm_wire.spec.git import GitDestination
 from swarm_wire.spec.schema import SpecModel
 
@@ -80,7 +80,7 @@ def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manif
         **({"imagePullPolicy": order.pull_policy} if order.pull_policy else {}),
         "args": [role.command],
         "env": given,
-        **(_variables_from(run) if role.repository is None else {}),
+        **(_variables_from(run) if role.runs_code else {}),
         "resources": {"requests": resources.requested, "limits": dict(resources.limits)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -101,18 +101,18 @@ def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manif
 
 def _volumes(order: StartJob, job: str) -> dict[str, Manifest]:
     """Returns the volumes of a pod, by mount path."""
-    run, journal = order.run, order.run.spec.journal
+    run, journal, role = order.run, order.run.spec.journal, ROLES[order.role]
     mounted: dict[str, Manifest] = {
         str(names.RUN_DIR): {"configMap": {"name": object_names.run_map(run.key.name, run.id)}}
     }
-    for folder in ROLES[order.role].mounts:
+    for folder in role.mounts:
         if folder in order.mounts:
             mounted[folder.value] = _folder(folder, order.mounts[folder], job)
-    if ROLES[order.role].repository is not None:
+    if role.repository is not None:
         return mounted | _of_git(order)
-    for name in sorted(run.spec.config_maps()):
+    for name in sorted(run.spec.config_maps()) if role.runs_code else ():
         mounted[str(names.SOURCES_DIR / name)] = {"configMap": {"name": name}}
-    for name in sorted(run.spec.claims()):
+    for name in sorted(run.spec.claims()) if role.runs_code else ():
         # The kubelet gives the files of a volume to the pod's fsGroup, unless the volume itself is read-only.
         mounted[str(names.VOLUMES_DIR / name)] = {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
     if journal is not None and journal.persistent_volume_claim is not None:
@@ -183,8 +183,9 @@ def _source(shard: Shard, path: str, **more: bool) -> Manifest:
 
 
 def _given(order: StartJob, job: str) -> list[Manifest]:
-    """Returns the environment variables of a plan or a worker."""
-    return [*_environment(order.run, job), *_variables(order.run), *_of_this_job(order)]
+    """Returns the environment variables of a pod that runs the worker image."""
+    variables = _variables(order.run) if ROLES[order.role].runs_code else []
+    return [*_environment(order, job), *variables, *_of_this_job(order)]
 
 
 def _own(run: Run, job: str) -> dict[str, str]:
@@ -196,11 +197,9 @@ def _own(run: Run, job: str) -> dict[str, str]:
     }
 
 
-def _environment(run: Run, job: str) -> list[Manifest]:
-    """Returns the environment variables that every plan and worker of a run has."""
-    secrets = {api_key_env(role): secret for role, secret in sorted(run.spec.secrets().items())}
-    if run.spec.journal is not None and run.spec.journal.options is not None:
-        secrets[names.ENV_DEPOT_OPTIONS] = run.spec.journal.options.secret
+def _environment(order: StartJob, job: str) -> list[Manifest]:
+    """Returns the environment variables that every pod with the worker image has, and those from Secrets."""
+    run = order.run
     plain = {
         **_own(run, job),
         names.ENV_IMAGE: run.image,
@@ -216,7 +215,7 @@ def _environment(run: Run, job: str) -> list[Manifest]:
         *_plain(plain),
         *(
             {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
-            for name, secret in secrets.items()
+            for name, secret in ROLES[order.role].secrets(run.spec).items()
         ),
     ]
 

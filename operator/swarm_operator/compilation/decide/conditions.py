@@ -23,7 +23,7 @@ from swarm_operator.compilation.status import (
     UsageStatus,
     WaitingStatus,
 )
-from swarm_wire.messages import PlanOutcome
+from swarm_wire.messages import PROGRAM_FILES, PlanOutcome
 from swarm_wire.report import Failures, Scores
 from swarm_wire.spending import MICRO
 
@@ -244,8 +244,8 @@ def _progress(world: World) -> ProgressStatus:
 
 
 def _source(world: World) -> SourceStatus | None:
-    snapshot = world.journal.snapshot
-    return None if snapshot is None else SourceStatus(url=snapshot.url, commit=snapshot.commit)
+    snapshot = world.journal.snapshots.get(PROGRAM_FILES)
+    return None if snapshot is None else SourceStatus(url=snapshot.url, commit=snapshot.revision)
 
 
 def _known_failures(world: World) -> Failures | None:

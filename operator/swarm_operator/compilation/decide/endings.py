@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from swarm_engine.steps import Exhausted, next_plan
 from swarm_operator.compilation.api import ObjectKind, Reason
-from swarm_operator.compilation.decide import attempts, git, limits, wording
+from swarm_operator.compilation.decide import attempts, limits, transfers, wording
 from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, end, fail, release, under_way
 from swarm_operator.compilation.decide.orders import plan_job
@@ -81,7 +81,7 @@ def compiled(s: Situation) -> Move | None:
     pushing = [job.uid for job in s.jobs if job.kind is ObjectKind.PUBLISH]
     if s.partial is not None and (waits := ending(s, s.partial.why, pushing)):
         return waits
-    if pushes := git.publish(s, artifact, published.model_copy(update={"git": None})):
+    if pushes := transfers.publish(s, artifact, published.model_copy(update={"git": None})):
         return pushes
     if s.partial is not None:
         message = f"{s.partial.why}. {wording.best_so_far(artifact, wanted=True)}"

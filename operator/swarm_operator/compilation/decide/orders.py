@@ -8,7 +8,7 @@ from typing import Final
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import StartJob
-from swarm_operator.compilation.model.roles import Folder
+from swarm_operator.compilation.model.roles import ROLES, Folder
 from swarm_operator.compilation.model.shards import Shard
 from swarm_wire import names
 from swarm_wire.messages import Assignment, Ending
@@ -26,6 +26,8 @@ START_SECONDS: Final = 600
 """Seconds that a worker may take to pull its image, import the program and read the data."""
 GIT_SECONDS: Final = 900
 """Longest life of a pod that fetches from git, or publishes to it."""
+DOWNLOAD_SECONDS: Final = 3600
+"""Longest life of a pod that fetches data from URLs."""
 PARTIAL_SECONDS: Final = 1800
 """Longest life of a plan that publishes the best program so far. It makes no LM call and takes minutes at most."""
 
@@ -68,23 +70,24 @@ def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> Star
     return replace(made, pods=slices, parallel=min(spec.swarm.pods, slices), seconds=seconds)
 
 
-def git_job(s: Situation, role: ObjectKind, round_: int, attempt: int, artifact: str = "") -> StartJob:
-    """Returns the Job with one pod that fetches from a git repository, or publishes to one. It makes no LM call.
+def transfer_job(s: Situation, role: ObjectKind, round_: int, attempt: int, artifact: str = "") -> StartJob:
+    """Returns the Job with one pod that fetches or publishes. It makes no LM call.
 
     Args:
         artifact: name of the ConfigMap with the artifact to publish.
     """
     assert s.world.run is not None, "the run was opened"
+    uses_git = ROLES[role].repository is not None
     return StartJob(
         role=role,
         run=s.world.run,
         round=round_,
         attempt=attempt,
-        seconds=GIT_SECONDS,
+        seconds=GIT_SECONDS if uses_git else DOWNLOAD_SECONDS,
         mounts={},
         queue=s.world.compilation.queue,
         pull_policy=s.settings.image_pull_policy,
-        image=s.settings.git_image,
+        image=s.settings.git_image if uses_git else "",
         artifact=artifact,
     )
 
@@ -102,8 +105,10 @@ def _job(
     assert world.run is not None, "the run was opened"
     assert compilation.spec is not None, "its spec is valid"
     given = {Folder.JOURNAL: world.journal.of(ObjectKind.RESULTS), **shards}
-    if snapshot := world.journal.of(ObjectKind.SNAPSHOT):
-        given[Folder.SNAPSHOT] = snapshot
+    for folder, kind in ((Folder.SNAPSHOT, ObjectKind.FETCH), (Folder.DATA, ObjectKind.DOWNLOAD)):
+        fetched = world.journal.fetched_shards(ROLES[kind].fetches)
+        if fetched and folder in ROLES[role].mounts:
+            given[folder] = fetched
     if world.earlier_shards:
         given[Folder.EARLIER] = world.earlier_shards
     return StartJob(

@@ -8,9 +8,9 @@ from swarm_operator.compilation.decide import wording
 from swarm_operator.compilation.decide.endings import winner
 from swarm_operator.compilation.decide.moves import Move, fail, give_up
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.roles import source
+from swarm_operator.compilation.model.roles import fetched
 from swarm_operator.settings import MEBIBYTE
-from swarm_wire.messages import PlanOutcome
+from swarm_wire.messages import PROGRAM_FILES, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS
 from swarm_wire.words import sentence
 
@@ -40,9 +40,11 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
 
 def damaged_journal(s: Situation) -> Move | None:
     rounds = sorted(s.world.journal.plans)
-    if rounds and s.world.run is not None and source(s.world.run.spec) and s.world.journal.snapshot is None:
-        # Another fetch might bring another commit, and its results would not belong to this run.
-        message = f"the program's files, which the run has fetched, were deleted or altered. {wording.new_run(s)}"
+    needed = fetched(s.world.run.spec).keys() if rounds and s.world.run is not None else set[str]()
+    if gone := sorted(needed - s.world.journal.snapshots.keys()):
+        # Another fetch might bring another commit or other data, and the results would not belong to this run.
+        what = "the program's files" if gone[0] == PROGRAM_FILES else f"the examples of data.{gone[0]}"
+        message = f"{what}, which the run has fetched, were deleted or altered. {wording.new_run(s)}"
         return give_up(s, Reason.JOURNAL_DAMAGED, message)
     if rounds == list(range(s.planned)):
         return None

@@ -12,7 +12,7 @@ from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
-from swarm_operator.compilation.model.roles import source
+from swarm_operator.compilation.model.roles import fetched
 from swarm_operator.compilation.model.world import NewPlan, PublishedProgram
 from swarm_wire.messages import RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
@@ -24,8 +24,7 @@ def harvest(s: Situation) -> Move | None:
     kept: list[Action] = [
         KeepRecords(run_id, ObjectKind.RESULTS, round_, 0, records) for round_, records in sorted(found.results.items())
     ]
-    if found.snapshot:
-        kept.append(KeepRecords(run_id, ObjectKind.SNAPSHOT, 0, 0, found.snapshot))
+    kept += [KeepRecords(run_id, ObjectKind.SNAPSHOT, 0, 0, records) for _, records in sorted(found.snapshots.items())]
     for plan in found.plans:
         kept += keep_plan(run_id, plan)
     # The exit code of a pod may be the reason for which the run fails. Such a pod keeps its finalizer until the status
@@ -57,8 +56,7 @@ def unopened(s: Situation) -> Move | None:
         unpublished=why_not,
         spec=spec,
     )
-    fetched = source(spec)
-    finding = wording.planning(s) if fetched is None else wording.fetching(fetched.url)
+    finding = wording.fetching(fetched(spec)) if fetched(spec) else wording.planning(s)
     return Move(wording.without_published(finding, why_not), (OpenRun(request, published),), wake_up=0)
 
 

@@ -6,7 +6,8 @@ from what it finds in the cluster.
 
     plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... -> artifact -> published
 
-If the program is in git, a fetch comes first. If the artifact goes to git, a publish comes last.
+If the program is in git, a fetch comes first. If data is at a URL, a download comes before the plan. If the artifact
+goes to git, a publish comes last.
 
 The order of writes matters in three places. The operator writes pods' output to the journal before it decides anything
 from the journal. It releases a pod only after the journal has the pod's output. And it deletes the evidence of a
@@ -31,7 +32,6 @@ from swarm_operator.compilation.decide.endings import (
     superseded,
     suspended,
 )
-from swarm_operator.compilation.decide.git import fetch
 from swarm_operator.compilation.decide.moves import Move, fail
 from swarm_operator.compilation.decide.refusals import (
     damaged_journal,
@@ -45,6 +45,7 @@ from swarm_operator.compilation.decide.refusals import (
 from swarm_operator.compilation.decide.rounds import crowded, harvest, plan, scatter, unopened
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.tidying import tidy
+from swarm_operator.compilation.decide.transfers import fetch
 from swarm_operator.compilation.decide.waiting import first_seen
 from swarm_operator.compilation.model.actions import Decision
 from swarm_operator.compilation.model.world import World

@@ -1,6 +1,6 @@
 """Messages for people about a run, and about what they can do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +10,7 @@ from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Job, Pod
 from swarm_operator.compilation.status import LONGEST, ArtifactGit
+from swarm_wire.messages import PROGRAM_FILES
 from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason
 from swarm_wire.report import TEST_SET, Report
 from swarm_wire.words import sentence
@@ -85,8 +86,17 @@ def again(s: Situation, settled: State) -> Finding:
     return Finding(settled, ready.reason, message)
 
 
-def fetching(url: str) -> Finding:
-    return Finding(State.RUNNING, Reason.FETCHING, f"a pod fetches the program's files from {url}.")
+def fetching(urls: Mapping[str, str]) -> Finding:
+    """Tells people what a pod fetches.
+
+    Args:
+        urls: URLs by the values of `Snapshot.of`.
+    """
+    what = (
+        f"the program's files from {url}" if of == PROGRAM_FILES else f"data.{of} from {url.partition('?')[0]}"
+        for of, url in urls.items()
+    )
+    return Finding(State.RUNNING, Reason.FETCHING, f"a pod fetches {', '.join(what)}.")
 
 
 def without_published(finding: Finding, why: str | None) -> Finding:

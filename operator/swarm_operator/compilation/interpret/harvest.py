@@ -3,7 +3,7 @@
 A worker pod may print results of its round's cells. A plan pod may print results of LM calls and small waves that it
 ran itself. Both may print LM calls that were finished inside a cell.
 
-A plan's tasks, artifact and end count only together, and so do the parts of a snapshot. They count when the pod's
+A plan's tasks, artifact and end count only together, and so do the parts of fetched files. They count when the pod's
 commit record proves that the operator has read all of them. Round and attempt come from the pod's labels, since a pod
 could print wrong numbers.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.interpret import spending
 from swarm_operator.compilation.interpret.output import Output
-from swarm_operator.compilation.interpret.records import MAP_BYTES, bound_of, finished, plan_of, pushed_of, snapshot_of
+from swarm_operator.compilation.interpret.records import MAP_BYTES, bound_of, finished, plan_of, pushed_of, snapshots_of
 from swarm_operator.compilation.interpret.spending import NOTHING
 from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Journal
@@ -63,7 +63,7 @@ class _Found:
         self._results: dict[int, list[Framed]] = {}
         self._large: list[tuple[Pod, Framed]] = []
         self._plans: dict[int, NewPlan] = {}
-        self._snapshot: tuple[Framed, ...] = ()
+        self._snapshots: dict[str, tuple[Framed, ...]] = {}
         self._cells: dict[int, set[str] | None] = {}
         self._seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(), RecordKind.CALL: set()}
         self._known: Mapping[RecordKind, Mapping[str, object] | set[str]] = {
@@ -102,8 +102,10 @@ class _Found:
             case ObjectKind.PLAN if pod.round not in {*self._journal.plans, *self._plans}:
                 if (plan := plan_of(output.found, pod)) is not None:
                     self._plans[pod.round] = plan
-            case ObjectKind.FETCH if self._journal.snapshot is None:
-                self._snapshot = self._snapshot or snapshot_of(output.found)
+            case ObjectKind.FETCH | ObjectKind.DOWNLOAD:
+                for of, records in snapshots_of(output.found).items():
+                    if of in ROLES[pod.kind].fetches and of not in self._journal.snapshots:
+                        self._snapshots.setdefault(of, records)
             case ObjectKind.PUBLISH:
                 for record in output.found:
                     if (told := pushed_of(record)) is not None and told != self._journal.pushed:
@@ -122,7 +124,7 @@ class _Found:
             for pod, record in self._large:
                 self._keep(pod.round, record)
         results = {round_: tuple(new) for round_, new in self._results.items()}
-        return Harvest(results, tuple(self._plans.values()), tuple(settled), self._snapshot)
+        return Harvest(results, tuple(self._plans.values()), tuple(settled), self._snapshots)
 
     def _keep(self, round_: int, record: Framed) -> None:
         self._results.setdefault(round_, []).append(record)

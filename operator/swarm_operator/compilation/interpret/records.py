@@ -92,15 +92,21 @@ def plan_of(found: Sequence[Framed], pod: Pod) -> NewPlan | None:
     return NewPlan(pod.round, pod.attempt, kept, (*artifacts[:1], found[-1]))
 
 
-def snapshot_of(found: Iterable[Framed]) -> tuple[Framed, ...]:
-    """Returns the records that make one whole archive of the program's files; no records if they do not."""
-    records = tuple(record for record in found if record.kind is RecordKind.SNAPSHOT)
+def snapshots_of(found: Iterable[Framed]) -> dict[str, tuple[Framed, ...]]:
+    """Returns the records of the fetched files of which all parts are there, by what they are (`Snapshot.of`)."""
+    records: dict[str, list[tuple[Snapshot, Framed]]] = {}
     try:
-        parts = [Snapshot.model_validate(record.header) for record in records]
+        for record in found:
+            if record.kind is RecordKind.SNAPSHOT:
+                part = Snapshot.model_validate(record.header)
+                records.setdefault(part.of, []).append((part, record))
     except ValidationError:
-        return ()
-    is_whole = [part.part for part in parts] == list(range(parts[0].parts)) if parts else False
-    return records if is_whole and len({part.sha256 for part in parts}) == 1 else ()
+        return {}
+    return {of: tuple(record for _, record in its) for of, its in records.items() if _is_whole([p for p, _ in its])}
+
+
+def _is_whole(parts: Sequence[Snapshot]) -> bool:
+    return [part.part for part in parts] == list(range(parts[0].parts)) and len({part.sha256 for part in parts}) == 1
 
 
 def pushed_of(record: Framed) -> Pushed | None:

@@ -7,9 +7,12 @@ from typing import Final
 
 from swarm_operator.compilation.api import ObjectKind
 from swarm_wire import names
+from swarm_wire.messages import PROGRAM_FILES
 from swarm_wire.records import RecordKind
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.data import SETS
 from swarm_wire.spec.git import GitDestination, GitRepository
+from swarm_wire.spec.references import SecretKeyRef
 
 
 class Folder(StrEnum):
@@ -23,6 +26,8 @@ class Folder(StrEnum):
     """The assignment of slices to pods."""
     SNAPSHOT = str(names.SNAPSHOT_DIR)
     """Shards of the program's files, if the run has fetched them."""
+    DATA = str(names.DATA_DIR)
+    """Shards of the files that spec.data names by their URLs. Only plans read data."""
     EARLIER = str(names.EARLIER_DIR)
     """Shards of earlier runs' results. A pod starts even if some of these shards are gone."""
 
@@ -53,9 +58,13 @@ class Role:
         environment: variables that the pods may have in addition to those of every pod.
         singly: kinds of records that count as soon as the operator has read them, each by itself.
         together: kinds of records that count only when the pod has succeeded and the operator has read all of them.
+        fetches: what the pods may fetch, as values of `Snapshot.of`.
+        runs_code: whether the pods run code of the user. Only then they get the variables of spec.env, the ConfigMaps
+            and the volumes that the spec names.
+        secrets: finds the variables that the pods get from Secrets.
         is_dealt: whether the pods run cells that a plan has requested. Then only results of these cells count.
         repository: finds the git repository whose credentials the pods mount; None for pods without git. Pods with git
-            get no API key, no variable of the user, and none of the ConfigMaps that the spec names.
+            run the git image, all others the worker image.
     """
 
     letter: str
@@ -65,6 +74,9 @@ class Role:
     singly: frozenset[RecordKind]
     together: frozenset[RecordKind]
     retried: Retried
+    fetches: frozenset[str] = frozenset()
+    runs_code: bool = False
+    secrets: Callable[[CompilationSpec], dict[str, SecretKeyRef]] = lambda spec: {}
     is_dealt: bool = False
     repository: Callable[[CompilationSpec], GitRepository | None] | None = None
 
@@ -84,15 +96,36 @@ def destination(spec: CompilationSpec) -> GitDestination | None:
     return spec.artifact.git
 
 
+def fetched(spec: CompilationSpec) -> dict[str, str]:
+    """Returns the URLs of what a run fetches before its first plan, by the values of `Snapshot.of`."""
+    program = source(spec)
+    return {**({} if program is None else {PROGRAM_FILES: program.url}), **spec.data.urls}
+
+
+def _of_models(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
+    return {names.api_key_env(role): secret for role, secret in sorted(spec.secrets().items())} | _of_depot(spec)
+
+
+def _of_urls(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
+    return {names.url_options_env(name): key for name, key in spec.data.url_secrets.items()} | _of_depot(spec)
+
+
+def _of_depot(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
+    given = spec.journal.options if spec.journal else None
+    return {} if given is None else {names.ENV_DEPOT_OPTIONS: given.secret}
+
+
 ROLES: Final[Mapping[ObjectKind, Role]] = {
     ObjectKind.PLAN: Role(
         letter="p",
         command="plan",
-        mounts=(Folder.JOURNAL, Folder.TASKS, Folder.SNAPSHOT, Folder.EARLIER),
+        mounts=(Folder.JOURNAL, Folder.TASKS, Folder.SNAPSHOT, Folder.DATA, Folder.EARLIER),
         environment=(names.ENV_SMALL_WAVE, names.ENV_PARTIAL),
         singly=frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BOOKED, RecordKind.BOUND}),
         together=frozenset({RecordKind.TASK, RecordKind.BLOB, RecordKind.ARTIFACT, RecordKind.PLAN}),
         retried=Retried.JOB,
+        runs_code=True,
+        secrets=_of_models,
     ),
     ObjectKind.WORK: Role(
         letter="w",
@@ -102,6 +135,8 @@ ROLES: Final[Mapping[ObjectKind, Role]] = {
         singly=frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BOOKED}),
         together=frozenset(),
         retried=Retried.CELLS,
+        runs_code=True,
+        secrets=_of_models,
         is_dealt=True,
     ),
     ObjectKind.FETCH: Role(
@@ -112,7 +147,19 @@ ROLES: Final[Mapping[ObjectKind, Role]] = {
         singly=frozenset(),
         together=frozenset({RecordKind.SNAPSHOT}),
         retried=Retried.JOB,
+        fetches=frozenset({PROGRAM_FILES}),
         repository=source,
+    ),
+    ObjectKind.DOWNLOAD: Role(
+        letter="d",
+        command="download",
+        mounts=(),
+        environment=(),
+        singly=frozenset(),
+        together=frozenset({RecordKind.SNAPSHOT}),
+        retried=Retried.JOB,
+        fetches=frozenset(SETS),
+        secrets=_of_urls,
     ),
     ObjectKind.PUBLISH: Role(
         letter="g",

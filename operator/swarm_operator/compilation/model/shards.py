@@ -47,7 +47,7 @@ class Journal(engine.Journal):
 
     Attributes:
         artifact: the last plan's artifact, if there is one: the optimizer's winner, or the best program so far.
-        snapshot: the first part of the program's files; None if the run has not fetched them, or parts are missing.
+        snapshots: the first part of all fetched files of which no part is missing, by what they are (`Snapshot.of`).
         is_bound: whether a record in the journal names the code and data to which the journal belongs.
     """
 
@@ -61,7 +61,7 @@ class Journal(engine.Journal):
         if self.last is None or self.last.outcome is PlanOutcome.BLOCKED:
             # Somebody has deleted the PLAN record, or the run goes on although a limit had ended it.
             self.artifact = None
-        self.snapshot = _whole([part for shard in self.of(ObjectKind.SNAPSHOT) for part in shard.snapshots])
+        self.snapshots = _whole(part for shard in self.of(ObjectKind.SNAPSHOT) for part in shard.snapshots)
         self.is_bound = bool(self.plans) or self.bound is not None
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
@@ -92,6 +92,14 @@ class Journal(engine.Journal):
         round_ = max(rounds, default=-1)
         return self.task_shards(round_) if self.missing(round_) else []
 
+    def fetched_shards(self, kinds: frozenset[str]) -> list[Shard]:
+        """Returns the shards with files that the run has fetched.
+
+        Args:
+            kinds: what the files are, as values of `Snapshot.of`.
+        """
+        return [shard for shard in self.of(ObjectKind.SNAPSHOT) if any(part.of in kinds for part in shard.snapshots)]
+
     def tasks(self, round_: int) -> list[Task] | None:
         """Returns the round's tasks; None if somebody has deleted some of them."""
         planned = self.plans.get(round_)
@@ -105,9 +113,9 @@ class Journal(engine.Journal):
         return missing_cells(self.tasks(round_) or (), self.keys, self.failed)
 
 
-def _whole(parts: Iterable[Snapshot]) -> Snapshot | None:
-    """Returns the first part of an archive of which all parts are there; None if there is no such archive."""
-    found: dict[str, dict[int, Snapshot]] = {}
+def _whole(parts: Iterable[Snapshot]) -> dict[str, Snapshot]:
+    """Returns the first part of the files of which all parts are there, by what they are."""
+    found: dict[tuple[str, str], dict[int, Snapshot]] = {}
     for part in parts:
-        found.setdefault(part.sha256, {})[part.part] = part
-    return next((its[0] for its in found.values() if set(its) == set(range(its[min(its)].parts))), None)
+        found.setdefault((part.of, part.sha256), {})[part.part] = part
+    return {of: its[0] for (of, _), its in found.items() if set(its) == set(range(its[min(its)].parts))}

@@ -321,13 +321,13 @@ class Harvest:
         results: round -> RESULT, CALL, BOUND and BOOKED records.
         settled: pods that will add no more records, because the operator has read their output to its end, or it is
             gone.
-        snapshot: SNAPSHOT records with the program's files.
+        snapshots: SNAPSHOT records of fetched files, by what they are (`Snapshot.of`).
     """
 
     results: Mapping[int, tuple[Framed, ...]] = field(default_factory=dict)
     plans: tuple[NewPlan, ...] = ()
     settled: tuple[Pod, ...] = ()
-    snapshot: tuple[Framed, ...] = ()
+    snapshots: Mapping[str, tuple[Framed, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

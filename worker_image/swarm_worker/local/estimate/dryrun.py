@@ -17,7 +17,7 @@ from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Driver, Watcher
 from swarm_worker.local.estimate.figures import Printed
-from swarm_worker.local.fetching import with_files
+from swarm_worker.local.fetching import with_data, with_files
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Ended, Processes
 
@@ -48,7 +48,8 @@ def dry_run(
     """Yields a run that is ready to start. The run's folder is deleted after the block."""
     with tempfile.TemporaryDirectory() as scratch:
         imagination = Imagination(pass_rate, tool_calls, Path(scratch) / "calls")
-        yield DryRun(_tolerant(with_files(manifest)), imagination, Path(scratch), workers, say)
+        with with_data(with_files(manifest), Path(scratch)) as complete:
+            yield DryRun(_tolerant(complete), imagination, Path(scratch), workers, say)
 
 
 class DryRun(Watcher):

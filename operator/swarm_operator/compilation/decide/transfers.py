@@ -1,6 +1,7 @@
-"""Rules of Jobs that use git: one fetches the program's files before the first plan, one publishes the artifact."""
+"""Rules of Jobs that fetch program and data before the first plan, and of the Job that publishes the artifact."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from swarm_operator.compilation.api import AnyReason, ObjectKind, Reason
@@ -8,28 +9,31 @@ from swarm_operator.compilation.decide import attempts, wording
 from swarm_operator.compilation.decide.attempts import backoff
 from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, fail, release, under_way
-from swarm_operator.compilation.decide.orders import git_job
+from swarm_operator.compilation.decide.orders import transfer_job
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model.actions import StartJob
-from swarm_operator.compilation.model.roles import destination, source
+from swarm_operator.compilation.model.roles import ROLES, destination, fetched
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Pod
 from swarm_operator.compilation.status import ArtifactStatus
 
 ATTEMPTS: Final = 8
-"""Number of attempts that may fail on their own. With their delays, a git server may be down for 15 minutes."""
+"""Number of attempts that may fail on their own. With their delays, a server may be down for 15 minutes."""
 EXTRA: Final = 20
 """Number of further attempts, for pods that are evicted or deleted."""
 
 
 def fetch(s: Situation) -> Move | None:
-    """Fetches the program's files, once in a run. Then plans and workers need neither git nor credentials."""
+    """Fetches the program's files and data, once in a run. Then plans and workers need none of these credentials."""
     run = s.world.run
-    if run is None or s.planned or s.world.journal.snapshot is not None or (wanted := source(run.spec)) is None:
+    if run is None or s.planned:
         return None
-    finding = wording.fetching(wanted.url)
-    return _job(s, ObjectKind.FETCH, finding, lambda attempt: git_job(s, ObjectKind.FETCH, 0, attempt))
+    missing = {of: url for of, url in fetched(run.spec).items() if of not in s.world.journal.snapshots}
+    for role in (ObjectKind.FETCH, ObjectKind.DOWNLOAD):
+        if wanted := {of: url for of, url in missing.items() if of in ROLES[role].fetches}:
+            return _job(s, role, wording.fetching(wanted), partial(transfer_job, s, role, 0))
+    return None
 
 
 def publish(s: Situation, artifact: Artifact, published: ArtifactStatus) -> Move | None:
@@ -49,7 +53,7 @@ def publish(s: Situation, artifact: Artifact, published: ArtifactStatus) -> Move
         s,
         ObjectKind.PUBLISH,
         finding,
-        lambda attempt: git_job(s, ObjectKind.PUBLISH, s.planned, attempt, artifact=there.name),
+        partial(transfer_job, s, ObjectKind.PUBLISH, s.planned, artifact=there.name),
     )
 
 
