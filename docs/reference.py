@@ -78,7 +78,7 @@ def _section(model: type[BaseModel], paths: list[str], found: Mapping[type[BaseM
 
 def _type(given: Schema) -> str:
     if "enum" in given:
-        return ", ".join(given["enum"])
+        return ", ".join(each if isinstance(each, str) else json.dumps(each) for each in given["enum"])
     if given["type"] == "string" and (rules := given.get("x-kubernetes-validations")):
         form = str(rules[0]["message"]).removeprefix("must be ")
         return form.partition(", for example")[0].partition(": ")[0]

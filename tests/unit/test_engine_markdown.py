@@ -83,6 +83,32 @@ def test_a_report_has_verdict_scores_flips_prompts_and_costs() -> None:
     ]
 
 
+def test_a_comparison_with_the_published_program_has_its_score_and_its_flips() -> None:
+    published = [100.0] * 7 + [0.0] * 2
+    update = {
+        "against": "published",
+        "published": 77.777,
+        "comparison": compare(published, AFTER, seed="run"),
+        "by_example": [ExampleScores(name=TEST_SET, baseline=BEFORE, winner=AFTER, published=published)],
+    }
+    report = REPORT.model_copy(update=update)
+    assert markdown(report).splitlines()[:12] == [
+        "# Compiled program against the published program: inconclusive",
+        "",
+        f"**{report.comparison}** (the test set). The winner is compared with the program that was published when the "
+        "run began. These examples do not show which of the two programs is better.",
+        "",
+        "| score in percent | baseline | published | winner |",
+        "|---|---:|---:|---:|",
+        "| the validation set | 11.10 | - | 88.90 |",
+        "| the test set | 11.11 | 77.78 | 88.89 |",
+        "",
+        "## Examples that changed, of the test set",
+        "",
+        "- Better on 1 of 9: 8",
+    ]
+
+
 def test_a_comparison_on_the_examples_that_chose_the_winner_is_called_flattering() -> None:
     text = markdown(REPORT.model_copy(update={"compared_on": VALIDATION_SET}))
     assert "so this difference flatters it" in text

@@ -34,6 +34,14 @@ def test_the_config_map_with_the_request_of_a_run_is_immutable_and_complete() ->
     assert RunRequest.model_validate_json(made["data"]["request.json"]) == run().request
 
 
+def test_the_published_program_lies_beside_the_request_and_both_must_fit() -> None:
+    made = config_maps.run_map(KEY, run().request, '{"a": 1}')
+    assert made["data"] == {**config_maps.run_map(KEY, run().request)["data"], "published.json": '{"a": 1}'}
+    assert parse(as_stored(made)) == run().request
+    with pytest.raises(config_maps.TooLarge, match=r"the published program and the run's request have 1,001,\d+ bytes"):
+        config_maps.run_map(KEY, run().request, "x" * 1_000_000)
+
+
 def test_the_artifact_can_be_replaced_by_a_later_run() -> None:
     made = config_maps.artifact_map(run(), ARTIFACT)
     assert "immutable" not in made

@@ -138,7 +138,7 @@ def test_every_rule_of_the_pydantic_models_is_a_rule_of_the_schema() -> None:
         "exactly one of branch, tag, commit must be set",
         "exactly one of chat, json, xml, twoStep, entrypoint must be set",
         "exactly one of configMap, git must be set",
-        "exactly one of configMap, path must be set",
+        "exactly one of configMap, path, published must be set",
         "exactly one of configMap, path, volume, url, entrypoint must be set",
         "exactly one of persistentVolumeClaim, url must be set",
         "exactly one of sameParent, independent, pxN must be set",

@@ -1,6 +1,7 @@
 """A run begins: the operator decides about its request, its inputs, and the name of its artifact."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from support.decisions import (
     OPEN,
     PLAN_0,
     RESULT,
+    SETTINGS,
     WORK_0,
     Row,
     begin_plan,
@@ -37,8 +39,10 @@ from support.worlds import (
 )
 from swarm_operator.compilation.api import Reason
 from swarm_operator.compilation.decide.conditions import State
-from swarm_operator.compilation.model.world import Harvest, MapRef
-from swarm_operator.compilation.status import Status
+from swarm_operator.compilation.model.actions import OpenRun
+from swarm_operator.compilation.model.world import Harvest, MapRef, PublishedProgram, World
+from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
+from swarm_wire.spec.compilation import CompilationSpec
 
 SUSPENDED = compilation(spec(suspend=True))
 
@@ -205,7 +209,89 @@ INPUT = [
 ]
 
 
-@pytest.mark.parametrize("row", [*NEW, *INPUT], ids=lambda row: row.name)
+OUT = Status(
+    run_id="earlier",
+    artifact=ArtifactStatus(
+        run_id="earlier", sha256=ARTIFACT.sha256, config_map=ArtifactConfigMap(name="triage-artifact")
+    ),
+)
+OURS = PublishedProgram(published(run_id="earlier"), ARTIFACT.sha256)
+AGAINST = spec(gate={"against": "published"})
+FROM_IT = spec(program={**spec()["program"], "state": {"published": True}})
+
+
+def opened(given: dict[str, Any], program: PublishedProgram | None, why_not: str | None = None) -> OpenRun:
+    asked = CompilationSpec.model_validate({**given, "image": SETTINGS.worker_image})
+    return OpenRun(OPEN.request.model_copy(update={"spec": asked, "unpublished": why_not}), program)
+
+
+def begins(given: dict[str, Any], found: PublishedProgram | None, status: Status = OUT) -> World:
+    return world(run=None, compilation=compilation(given, status=status), published=found)
+
+
+PROGRAM = [
+    Row(
+        "a run whose gate compares with the published program gets this program with its request",
+        begins(AGAINST, OURS),
+        [opened(AGAINST, OURS)],
+        reason=Reason.PLANNING,
+        wake_up=0,
+    ),
+    Row(
+        "a run whose student starts from the published program gets this program with its request",
+        begins(FROM_IT, OURS),
+        [opened(FROM_IT, OURS)],
+    ),
+    Row("a first run has no published program", begins(AGAINST, None, Status()), [opened(AGAINST, None)]),
+    Row(
+        "a gate that compares with the baseline needs no published program",
+        begins(spec(gate={}), OURS),
+        [opened(spec(gate={}), None)],
+    ),
+    Row(
+        "a run says that the ConfigMap of the published artifact is gone",
+        begins(AGAINST, None),
+        [opened(AGAINST, None, "the ConfigMap of the published artifact is gone")],
+        says=["The run begins without the published program: the ConfigMap of the published artifact is gone."],
+    ),
+    *(
+        Row(
+            f"a run does not use a published program {what}",
+            begins(FROM_IT, PublishedProgram(published(run_id="earlier", **fields), sha256)),
+            [opened(FROM_IT, None, why_not)],
+            says=[f"The run begins without the published program: {why_not}."],
+        )
+        for what, fields, sha256, why_not in (
+            (
+                "in a ConfigMap that another Compilation owns",
+                {"owner_uid": "somebody"},
+                ARTIFACT.sha256,
+                "ConfigMap 'triage-artifact' of the published artifact is not this Compilation's",
+            ),
+            (
+                "that another field manager has edited",
+                {"foreign": True},
+                ARTIFACT.sha256,
+                "somebody has edited ConfigMap 'triage-artifact' of the published artifact",
+            ),
+            (
+                "that is not what its sha256 says",
+                {},
+                "e" * 64,
+                "somebody has edited ConfigMap 'triage-artifact' of the published artifact",
+            ),
+            (
+                "that somebody has emptied",
+                {"sha256": ""},
+                "",
+                "somebody has edited ConfigMap 'triage-artifact' of the published artifact",
+            ),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("row", [*NEW, *INPUT, *PROGRAM], ids=lambda row: row.name)
 def test_the_operator_decides_how_a_run_begins(row: Row) -> None:
     row.holds()
 

@@ -1,13 +1,16 @@
 """A winner that spec.gate refuses is kept for people to look at, and the artifact of an earlier run stays."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from support.decisions import SETTINGS, Row, settled
 from support.operator_specs import spec
 from support.worlds import ARTIFACT, CLAIMED, NOW, RUN_ID, compilation, compiled, published, run, shard, world
+from swarm_engine.verdicts import compare
 from swarm_operator.compilation.api import ConditionType, ObjectKind, Reason
+from swarm_operator.compilation.decide import wording
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import DropMap, KeepRefused
@@ -15,9 +18,11 @@ from swarm_operator.compilation.model.shards import Artifact, Shard
 from swarm_operator.compilation.model.world import MapRef, Run
 from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
 from swarm_wire.messages import Ending, PlanEnd, PlanOutcome
+from swarm_wire.report import TEST_SET
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.limits import Limits
 
+BETTER = compare([0.0] * 20, [100.0] * 20, seed="run")
 WHY = "gate.minImprovement: 0 needs more"
 REFUSED = replace(ARTIFACT, report=ARTIFACT.report.model_copy(update={"refused": [WHY]}))
 WRITTEN = MapRef(f"triage-{RUN_ID}-refused", "u", RUN_ID, "refused", 0)
@@ -125,6 +130,25 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_gate_decides_whether_a_winner_is_published(row: Row) -> None:
     row.holds()
+
+
+@pytest.mark.parametrize(
+    ("report", "says"),
+    [
+        ({"against": "baseline"}, ": 50 -> 75 on the validation set"),
+        ({"published": 60.0}, ": 60 -> 75 on the validation set, against the published program"),
+        (
+            {"published": 60.0, "compared_on": TEST_SET},
+            f": 50 -> 75 on the validation set, and on the test set {BETTER}, against the published program",
+        ),
+    ],
+    ids=["against the baseline", "on the examples that chose the winner", "on the test set"],
+)
+def test_the_message_about_a_published_winner_names_the_program_of_the_comparison(
+    report: dict[str, Any], says: str
+) -> None:
+    given = {"against": "published", "comparison": BETTER, **report}
+    assert wording.gain(ARTIFACT.report.model_copy(update=given)) == says
 
 
 def test_a_limit_ends_a_gated_run_for_good_though_the_spec_asks_for_a_partial_artifact() -> None:

@@ -61,6 +61,29 @@ def test_programs_are_compared_on_the_test_set_if_there_is_one(test: list[int], 
     assert (found.examples, found.improved, found.worsened) == (examples, 2, 0)
 
 
+@pytest.mark.parametrize(("test", "scores"), [([1, 2, 3], [0, 100, 100]), ([], [0, 0, 100, 100, 100])])
+def test_the_published_program_is_scored_last_and_on_the_examples_of_the_comparison(
+    test: list[int], scores: list[float]
+) -> None:
+    order = []
+
+    class Told(Right):
+        def forward(self, number: int) -> dspy.Prediction:
+            order.append(self.first)
+            return super().forward(number)
+
+    progress, scored = script.Progress(), numbers(0, 1, 2, 3, 4)
+    script.run(lambda _: Told(1), Told(3), right, scored, numbers(*test), progress, Told(2))
+    assert order[-len(scores) :] == [2] * len(scores)
+    assert order.count(2) == len(scores)
+    assert progress.published == pytest.approx(sum(scores) / len(scores), abs=0.01)
+    found = explanation.by_example(progress, VALIDATION_SET)
+    assert [each.published for each in found] == ([[], scores] if test else [scores])
+    verdict = explanation.comparison(progress, seed="run")
+    assert verdict is not None
+    assert (verdict.examples, verdict.improved, verdict.worsened) == (len(scores), 1, 0)
+
+
 def test_an_optimizer_that_replaces_examples_leaves_the_report_without_a_comparison() -> None:
     scored = numbers(1, 2, 3)
 
@@ -76,7 +99,7 @@ def test_an_optimizer_that_replaces_examples_leaves_the_report_without_a_compari
 
 def test_a_run_without_a_winner_has_no_comparison() -> None:
     progress = script.Progress()
-    progress.by_example[script.Arm(is_winner=False, on_test=False)] = [100.0]
+    progress.by_example[script.Arm(script.Which.BASELINE, on_test=False)] = [100.0]
     assert explanation.comparison(progress, seed="run") is None
     [found] = explanation.by_example(progress, VALIDATION_SET)
     assert (found.baseline, found.winner) == ([100.0], [])

@@ -224,6 +224,49 @@ def opened(root: Path, manifest: Manifest) -> tuple[JournalFolder, RunRequest]:
     return folder, folder.open(manifest)
 
 
+PUBLISHED: dict[str, Any] = {"gate": {"against": "published"}}
+
+
+def with_artifact(place: Path, text: str) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "program.json").write_text(text)
+
+
+def kept(root: Path) -> str | None:
+    file = root / "published.json"
+    return file.read_text() if file.exists() else None
+
+
+def test_a_run_keeps_the_program_that_was_published_when_it_began(tmp_path: Path) -> None:
+    folder, first = opened(tmp_path / "j", manifest_of(tmp_path, **PUBLISHED))
+    assert kept(folder.root) is None
+    with_artifact(folder.artifact, "first")
+    assert folder.open(manifest_of(tmp_path, **PUBLISHED)) == first
+    assert kept(folder.root) is None, "the run goes on"
+    folder.open(manifest_of(tmp_path, "x = 2", **PUBLISHED))
+    assert kept(folder.root) == "first"
+    with_artifact(folder.artifact, "second")
+    folder.open(manifest_of(tmp_path, "x = 2", **PUBLISHED))
+    assert kept(folder.root) == "first", "the run goes on"
+    folder.open(manifest_of(tmp_path, "x = 3", **PUBLISHED))
+    assert kept(folder.root) == "second"
+    folder.append(result(1))
+    folder.open(manifest_of(tmp_path, "x = 4", **PUBLISHED))
+    assert kept(folder.root) == "second", "the run before has published nothing"
+    folder.open(manifest_of(tmp_path, "x = 5"))
+    assert kept(folder.root) is None, "the spec does not ask for it"
+
+
+def test_the_published_program_is_that_of_the_output_folder_if_there_is_one(tmp_path: Path) -> None:
+    folder, _ = opened(tmp_path / "j", manifest_of(tmp_path))
+    with_artifact(folder.artifact, "in the journal")
+    folder.open(manifest_of(tmp_path, **PUBLISHED), tmp_path / "out")
+    assert kept(folder.root) == "in the journal"
+    with_artifact(tmp_path / "out", "elsewhere")
+    folder.open(manifest_of(tmp_path, "x = 2", **PUBLISHED), tmp_path / "out")
+    assert kept(folder.root) == "elsewhere"
+
+
 def result(number: int, body: bytes = b"") -> Record:
     header = Result(key=digest(number), outcome=Outcome.OK)
     return Record(RecordKind.RESULT, header.model_dump(by_alias=True, mode="json", exclude_none=True), body)

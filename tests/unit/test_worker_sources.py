@@ -23,7 +23,7 @@ from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec.data import DataSource
-from swarm_wire.spec.program import KeyToPath, ProgramSource
+from swarm_wire.spec.program import KeyToPath, ProgramSource, ProgramState
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
 from swarm_worker.local import pack
@@ -311,8 +311,11 @@ def test_several_processes_unpack_the_same_files_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("members", "rows"),
-    [(ProgramSource.members, sources.FOLDERS), (DataSource.members, {**DATA_FILES, "url": None, "entrypoint": None})],
-    ids=["program.source", "data"],
+    [
+        (ProgramSource.members, sources.FOLDERS),
+        ((*DataSource.members, *ProgramState.members), {**DATA_FILES, "url": None, "entrypoint": None}),
+    ],
+    ids=["program.source", "data and program.state"],
 )
 def test_a_worker_can_read_each_kind_of_source(members: tuple[str, ...], rows: Mapping[str, object]) -> None:
     assert set(members) == set(rows)

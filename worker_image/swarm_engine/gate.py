@@ -7,7 +7,7 @@ from swarm_wire.spec.gate import Gate
 def refusals(gate: Gate, report: Report) -> list[str]:
     """Returns the conditions that the winner of a report does not meet, as texts for people."""
     if report.partial is not None:
-        return ["a partial artifact is not the optimizer's winner, so it was not compared with the baseline"]
+        return [f"a partial artifact is not the optimizer's winner, so it was not compared with {report.rival}"]
     found = [_improvement(gate, report), _score(gate, report), _copied(gate, report)]
     return [text for text in found if text]
 
@@ -15,11 +15,12 @@ def refusals(gate: Gate, report: Report) -> list[str]:
 def _improvement(gate: Gate, report: Report) -> str:
     least, compared = gate.min_improvement, report.comparison
     if compared is None:
-        return "the winner was not compared with the baseline"
+        return f"the winner was not compared with {report.rival}"
     allowed = {Verdict.BETTER} if least == 0 else set(Verdict) if least < 0 else {Verdict.BETTER, Verdict.SAME}
     if compared.low > least and compared.verdict in allowed:
         return ""
-    return f"gate.minImprovement: {least:g} needs more on {report.compared_on}. {compared}"
+    against = "" if report.against == "baseline" else f", against {report.rival}"
+    return f"gate.minImprovement: {least:g} needs more on {report.compared_on}{against}. {compared}"
 
 
 def _score(gate: Gate, report: Report) -> str:

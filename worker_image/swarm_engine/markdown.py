@@ -5,13 +5,17 @@ from collections.abc import Iterator, Sequence
 from difflib import unified_diff
 from textwrap import wrap
 
-from swarm_wire.report import TEST_SET, Copied, Demonstration, ExampleScores, Prompt, Report, Verdict
+from swarm_wire.report import TEST_SET, Copied, Demonstration, Prompt, Report, Verdict
 from swarm_wire.spending import price_clause
 
 FLIPPED = 10
 """How many examples of each kind a report names."""
 WORTH_TELLING = 8
 """Fewer copied words than this are an accident of language."""
+RIVALS = {
+    "baseline": "The baseline is the program with which the compile began.",
+    "published": "The winner is compared with the program that was published when the run began.",
+}
 WIDTH = 100
 """Longer lines of instructions are broken, since the code of a pull request does not wrap. In characters."""
 
@@ -24,7 +28,8 @@ def markdown(report: Report) -> str:
 
 def _verdict(report: Report) -> str:
     compared = report.comparison
-    lines = [f"# Compiled program: {compared.verdict.lower()}" if compared else "# Compiled program"]
+    title = "# Compiled program" if report.against == "baseline" else f"# Compiled program against {report.rival}"
+    lines = [f"{title}: {compared.verdict.lower()}" if compared else title]
     if report.partial is not None:
         lines.append(f"**Partial**: {report.partial}. This is the best program by then, not the optimizer's winner.")
     if report.refused:
@@ -32,7 +37,7 @@ def _verdict(report: Report) -> str:
     if compared is not None:
         undecided = " These examples do not show which of the two programs is better."
         lines.append(
-            f"**{compared}** ({report.compared_on}). The baseline is the program with which the compile began."
+            f"**{compared}** ({report.compared_on}). {RIVALS[report.against]}"
             + (undecided if compared.verdict == Verdict.INCONCLUSIVE else "")
         )
         if report.compared_on != TEST_SET:
@@ -45,10 +50,18 @@ def _verdict(report: Report) -> str:
 
 def _scores(report: Report) -> str:
     scores = report.scores
-    rows = [f"| {report.scored_on} | {_figure(scores.baseline)} | {_figure(scores.best)} |"]
+    sets = [(report.scored_on, scores.baseline, scores.best)]
     if scores.test_baseline is not None:
-        rows.append(f"| {TEST_SET} | {_figure(scores.test_baseline)} | {_figure(scores.test_winner)} |")
-    return "\n".join(["| score in percent | baseline | winner |", "|---|---:|---:|", *rows])
+        sets.append((TEST_SET, scores.test_baseline, scores.test_winner))
+    if report.against == "baseline":
+        rows = [f"| {name} | {_figure(baseline)} | {_figure(winner)} |" for name, baseline, winner in sets]
+        return "\n".join(["| score in percent | baseline | winner |", "|---|---:|---:|", *rows])
+    published = {report.compared_on: report.published}
+    rows = [
+        f"| {name} | {_figure(baseline)} | {_figure(published.get(name))} | {_figure(winner)} |"
+        for name, baseline, winner in sets
+    ]
+    return "\n".join(["| score in percent | baseline | published | winner |", "|---|---:|---:|---:|", *rows])
 
 
 def _figure(score: float | None) -> str:
@@ -56,21 +69,23 @@ def _figure(score: float | None) -> str:
 
 
 def _flipped(report: Report) -> Iterator[str]:
-    """Yields the examples on which baseline and winner differ, of the set on which they are compared."""
+    """Yields the examples on which the winner and its rival differ, of the set on which they are compared."""
     compared = (found for found in report.by_example if found.name == report.compared_on and found.winner)
     for found in compared:
-        if listed := [*_list(found, "Better", worse=False), *_list(found, "Worse", worse=True)]:
+        before = found.baseline if report.against == "baseline" else found.published
+        listed = [*_list(before, found.winner, "Better"), *_list(before, found.winner, "Worse", worse=True)]
+        if listed:
             number = "A number is an example's place in the data, counted from 1."
             yield "\n".join([f"## Examples that changed, of {found.name}", "", *listed, "", number])
 
 
-def _list(found: ExampleScores, title: str, *, worse: bool) -> Iterator[str]:
-    pairs = enumerate(zip(found.baseline, found.winner, strict=True), 1)
+def _list(before: Sequence[float], after: Sequence[float], title: str, *, worse: bool = False) -> Iterator[str]:
+    pairs = enumerate(zip(before, after, strict=True), 1)
     changed = [number for number, (old, new) in pairs if (new < old if worse else new > old)]
     if changed:
         others = len(changed) - FLIPPED
         shown = ", ".join(map(str, changed[:FLIPPED])) + (f" and {others} more" if others > 0 else "")
-        yield f"- {title} on {len(changed)} of {len(found.winner)}: {shown}"
+        yield f"- {title} on {len(changed)} of {len(after)}: {shown}"
 
 
 def _prompts(report: Report) -> Iterator[str]:

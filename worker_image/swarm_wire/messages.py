@@ -64,6 +64,8 @@ class RunRequest(Message):
     """Value of the annotation requested-at. Runs reuse paid results only of runs with the same value."""
     rerun_at: str | None = None
     """Value of the annotation rerun-at that requested this run; None if that annotation did not request it."""
+    unpublished: str | None = None
+    """Why the run cannot use the published program although there was one, as a clause; None if there was none."""
     spec: CompilationSpec
 
 

@@ -8,7 +8,7 @@ SCHEMA_VERSION: Final = 1
 """Version of everything in this package. A pod refuses to start if its RunRequest has another version."""
 
 ENV_RUN_DIR: Final = "SWARM_RUN_DIR"
-"""Folder that has REQUEST_FILE. In a pod it is RUN_DIR."""
+"""Folder that has REQUEST_FILE, and PUBLISHED_FILE if the run needs it. In a pod it is RUN_DIR."""
 ENV_TASKS_DIR: Final = "SWARM_TASKS_DIR"
 """Folder with the shards of tasks and their pickled data. In a pod it is TASKS_DIR.
 
@@ -109,6 +109,8 @@ UNPACKED_DIR: Final = PurePosixPath("/tmp/swarm-sources")
 TERMINATION_LOG: Final = PurePosixPath("/dev/termination-log")
 
 REQUEST_FILE: Final = "request.json"
+PUBLISHED_FILE: Final = "published.json"
+"""The program that was published when the run began, as PROGRAM_FILE has it. It is missing if there was none."""
 ASSIGNMENT_FILE: Final = "assignment.json"
 SHARD_SUFFIX: Final = ".shard"
 SIGNING_FILE: Final = "key"

@@ -1,7 +1,7 @@
 """The report on a finished compile, and those parts of it that a running compile has, too."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -73,13 +73,15 @@ class Comparison(Message):
 
 
 class ExampleScores(Message):
-    """Scores of baseline and winner for each example of a set, in the order of the data. They are percentages."""
+    """Scores of programs for each example of a set, in the order of the data. They are percentages."""
 
     name: str
     """Name of the set, as `Report.scored_on` has it."""
     baseline: list[float] = Field([])
     winner: list[float] = Field([])
     """The winner's scores; empty if the run has no winner."""
+    published: list[float] = Field([])
+    """Scores of the published program; empty if the winner is not compared with it on this set."""
 
 
 class Demonstration(Message):
@@ -251,7 +253,17 @@ class Report(Message):
     scored_on: str = VALIDATION_SET
     """Name of the examples on which `scores` are computed."""
     comparison: Comparison | None = None
-    """The winner against the baseline; None if the run has no winner of which each example's score is known."""
+    """The winner against the program that `against` names.
+
+    None: the run has no winner, or the score of some example is not known.
+    """
+    against: Literal["baseline", "published"] = "baseline"
+    """The other program of `comparison`.
+
+    baseline: the student before the compile. published: the program that was published when the run began.
+    """
+    published: Score = None
+    """Score of the published program on the examples of `comparison`; None if `against` is baseline."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
     copied: Copied | None = None
@@ -296,6 +308,11 @@ class Report(Message):
     """Scores by example. Only the report file has them."""
     prompts: list[Prompt] = Field([])
     """Prompts before and after the compile, in the order of the program's predictors. Only the report file has them."""
+
+    @property
+    def rival(self) -> str:
+        """Returns what people call the program that the winner is compared with."""
+        return "the baseline" if self.against == "baseline" else "the published program"
 
     @property
     def summary(self) -> "Report":

@@ -158,7 +158,7 @@ class Reason(StrEnum):
     The operator never overwrites such a ConfigMap.
     """
     ARTIFACT_TOO_LARGE = "ArtifactTooLarge"
-    """The program and its report do not fit into one ConfigMap."""
+    """The program and its report, or the published program and a run's request, do not fit into one ConfigMap."""
     RECORD_TOO_LARGE = "RecordTooLarge"
     """One result, one task or its pickled data does not fit into one ConfigMap."""
 

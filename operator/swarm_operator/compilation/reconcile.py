@@ -103,9 +103,8 @@ class Reconciler:
             except TooLarge as error:
                 if decision.settled:
                     raise
-                reason = (
-                    Reason.ARTIFACT_TOO_LARGE if isinstance(action, Publish | KeepRefused) else Reason.RECORD_TOO_LARGE
-                )
+                is_program = isinstance(action, OpenRun | Publish | KeepRefused)
+                reason = Reason.ARTIFACT_TOO_LARGE if is_program else Reason.RECORD_TOO_LARGE
                 return rules.ended(world, now, reason, str(error))
         self._stuck.pop(key, None)
         return decision
@@ -170,8 +169,8 @@ class Reconciler:
 def _shown(action: Action) -> str:
     """Returns the action as the log shows it, without its data."""
     match action:
-        case OpenRun(request):
-            return f"OpenRun({request.run_id})"
+        case OpenRun(request, published):
+            return f"OpenRun({request.run_id}{f', {published.sha256[:12]}' if published else ''})"
         case KeepRecords(_, kind, round_, _, records):
             return f"KeepRecords({kind}, round {round_}, {len(records)} records)"
         case MergeShards(shards):

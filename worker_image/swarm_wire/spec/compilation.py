@@ -125,6 +125,12 @@ class CompilationSpec(SpecModel):
         """Whether pruning leaves out cells that cannot change the winner."""
         return self.swarm.pruning == "exact" and self.optimizer.is_arg_max
 
+    @property
+    def needs_published(self) -> bool:
+        """Whether a run needs the program that is published when the run begins."""
+        state, gate = self.program.state, self.gate
+        return (state is not None and state.published is True) or (gate is not None and gate.against == "published")
+
     def config_maps(self) -> dict[str, set[str] | None]:
         """Returns the ConfigMaps that pods mount: name -> keys that must exist (None: pods use all keys)."""
         found: dict[str, set[str] | None] = {}

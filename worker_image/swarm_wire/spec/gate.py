@@ -23,6 +23,11 @@ class Gate(SpecModel):
         description="The lower end of the interval of the winner's improvement must be above this number of points. 0: "
         "the verdict must be Better. A negative number allows a winner that is at most so much worse.",
     )
+    against: Literal["baseline", "published"] = Field(
+        "baseline",
+        description="The program that the winner must improve on. baseline: the program with which the compile begins. "
+        "published: the program that is published when the run begins; without one, the baseline.",
+    )
     confidence: float = Field(0.95, ge=0.5, le=0.999, description="Confidence of the interval.")
     max_copied_tokens: int | None = Field(
         None,

@@ -1,6 +1,6 @@
 """The program to compile, and the metric that scores it."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,11 @@ class ProgramState(Union):
         max_length=1024,
         description="A JSON file. A relative path begins at the top of program.source. Without a source, it begins "
         "at the folder of the YAML, or in a cluster at the image's working directory.",
+    )
+    published: Literal[True] | None = Field(
+        None,
+        description="true: the program that this Compilation has published when the run begins. Without one, the "
+        "student starts as its code makes it, and the report says so.",
     )
 
 

@@ -59,7 +59,7 @@ def compile_here(
         watcher.opened(processes)
 
         def begin() -> Driver:
-            return Driver(folder, folder.open(manifest), processes, watcher, workers=workers)
+            return Driver(folder, folder.open(manifest, output), processes, watcher, workers=workers)
 
         driver = begin()
         watcher.start(manifest, folder.root, driver.resumed, driver.journal.usage)

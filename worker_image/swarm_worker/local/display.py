@@ -175,7 +175,8 @@ def _print_scores(console: Console, report: Report, artifact: Path) -> None:
     console.print(table)
     console.print("scores are percentages: 100 is the metric's 1 on every example", highlight=False)
     if report.comparison is not None:
-        console.print(f"{report.comparison} ({report.compared_on})", highlight=False, soft_wrap=True)
+        against = "" if report.against == "baseline" else f", against {report.rival}: {_percent(report.published)}"
+        console.print(f"{report.comparison} ({report.compared_on}{against})", highlight=False, soft_wrap=True)
     if report.scored_on != VALIDATION_SET:
         console.print(f"scored on {report.scored_on}: the spec names no data.validation", highlight=False)
     if report.failures is not None:

@@ -2,6 +2,7 @@
 
 lock                      a file that the driver locks; every journal has it
 request.json              the run's request
+published.json            the program that was published when the run began, if the spec asks for it
 sources/NAME/KEY          the content of ConfigMaps
 snapshot/*.shard          the program's files, if they come from git
 data/SET/N/*.shard        the data that the spec names by URLs
@@ -88,8 +89,12 @@ class JournalFolder:
                 ) from None
             yield
 
-    def open(self, manifest: Manifest) -> RunRequest:
-        """Opens the folder's run if it is of the same Compilation and files. If not, retires it and begins another."""
+    def open(self, manifest: Manifest, output: Path | None = None) -> RunRequest:
+        """Opens the folder's run if it is of the same Compilation and files. If not, retires it and begins another.
+
+        Args:
+            output: the folder to which artifacts go, if not into this one.
+        """
         path, mark = self.root / names.REQUEST_FILE, fingerprint(manifest)
         for folder in (self.journal, self.earlier.root):
             for shard in folder.rglob(f"*{names.SHARD_SUFFIX}"):
@@ -99,6 +104,7 @@ class JournalFolder:
             run_id = before.run_id
         else:
             self.retire()
+            self._keep_published(manifest, output)
             run_id = f"{mark}-{secrets.token_hex(3)}"
         for folder in (self.journal, self.logs, self.artifact):
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +133,16 @@ class JournalFolder:
             self.earlier.add(run_id, [self.journal, self.artifact, self.refused, self.logs, path])
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)
+
+    def _keep_published(self, manifest: Manifest, output: Path | None) -> None:
+        """Copies the published program to this run, which begins, if the spec asks for it and there is one."""
+        kept, scratch = self.root / names.PUBLISHED_FILE, self.root / f"{names.PUBLISHED_FILE}.new"
+        kept.unlink(missing_ok=True)
+        places = [*([output] if output else []), *(run / self.artifact.name for run in self.earlier.runs)]
+        found = [place / names.PROGRAM_FILE for place in places if (place / names.PROGRAM_FILE).is_file()]
+        if manifest.spec.needs_published and found:
+            shutil.copyfile(found[0], scratch)
+            scratch.replace(kept)
 
     def restore_artifact(self) -> None:
         """Copies the artifact of the newest earlier run to this run, whose winner spec.gate has refused."""

@@ -35,7 +35,7 @@ from swarm_worker.user import variables as user_variables
 from swarm_worker.user.data import Compilation, load_data
 from swarm_worker.user.entrypoint import add_sources
 from swarm_worker.user.models import Models
-from swarm_worker.user.program import load_metric, load_program, load_state, state_file
+from swarm_worker.user.program import begin_with_state, load_metric, load_program
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def load_environment(process: Process) -> Environment:
 def load_compilation(environment: Environment) -> Compilation:
     spec = environment.request.spec
     student, metric = load_program(spec), load_metric(spec)
-    if (state := state_file(spec, environment.sources)) is not None:
-        load_state(student, state)
+    begin_with_state(student, spec, environment.sources)
     _install(spec, Places.of(program=student, metric=metric, **_settings()))
     if environment.imagination is not None:
         metric = environment.imagination.assumed(metric)

@@ -10,7 +10,7 @@ import dspy
 from swarm_engine.verdicts import compare
 from swarm_wire.report import TEST_SET, Comparison, Copied, Demonstration, ExampleScores, Prompt
 from swarm_wire.spec.gate import Gate
-from swarm_worker.pod.script import Arm, Progress
+from swarm_worker.pod.script import Arm, Progress, Which
 from swarm_worker.user.data import Data
 
 SHOWN = 300
@@ -25,24 +25,27 @@ def instructions(program: dspy.Module) -> dict[str, str]:
 
 
 def by_example(progress: Progress, scored_on: str) -> list[ExampleScores]:
-    """Returns the known scores of baseline and winner, first for the scored examples, then for the test set."""
+    """Returns the known scores of the programs, first for the scored examples, then for the test set."""
     found = []
     for name, on_test in (scored_on, False), (TEST_SET, True):
-        if baseline := progress.by_example.get(Arm(is_winner=False, on_test=on_test)):
-            winner = progress.by_example.get(Arm(is_winner=True, on_test=on_test), [])
-            found.append(ExampleScores(name=name, baseline=baseline, winner=winner))
+        baseline, winner, published = (
+            progress.by_example.get(Arm(program, on_test), [])
+            for program in (Which.BASELINE, Which.WINNER, Which.PUBLISHED)
+        )
+        if baseline:
+            found.append(ExampleScores(name=name, baseline=baseline, winner=winner, published=published))
     return found
 
 
 def comparison(progress: Progress, *, seed: str, gate: Gate | None = None) -> Comparison | None:
-    """Compares the winner with the baseline, on the test set if there is one. None: not all scores are known.
+    """Compares the winner with `progress.against`, on the test set if there is one. None: not all scores are known.
 
     Args:
         seed: of the comparison.
         gate: has the confidence of the interval.
     """
-    on_test = Arm(is_winner=False, on_test=True) in progress.by_example
-    before, after = (progress.by_example.get(Arm(is_winner, on_test)) for is_winner in (False, True))
+    on_test = Arm(Which.BASELINE, on_test=True) in progress.by_example
+    before, after = (progress.by_example.get(Arm(program, on_test)) for program in (progress.against, Which.WINNER))
     confidence = (gate or Gate()).confidence
     return compare(before, after, seed=seed, confidence=confidence) if before and after else None
 

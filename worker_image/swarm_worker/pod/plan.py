@@ -43,6 +43,7 @@ from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.host import SMALL, Host, Options
 from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.unfinished import leftover
+from swarm_worker.user import published
 from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import Compilation
 from swarm_worker.user.optimizer import prepare
@@ -114,10 +115,12 @@ class Plan:
         calls.install(self._engine.calls, self._leave)
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
+            rival = published.published_program(spec, loaded.student)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
         fetched = snapshot()
-        for note in [*(fetched[0].notes if fetched else ()), *loaded.data.notes]:
+        missing = published.notes(self._environment.request)
+        for note in [*(fetched[0].notes if fetched else ()), *loaded.data.notes, *missing]:
             self._process.note(note)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:
@@ -136,7 +139,7 @@ class Plan:
         dspy.Evaluate.callbacks = [self._progress]
         try:
             scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
-            winner = script.run(compile_program, loaded.student, loaded.metric, scored, test, self._progress)
+            winner = script.run(compile_program, loaded.student, loaded.metric, scored, test, self._progress, rival)
         except (BadInput, CompileFailed) as error:
             self._leave(None if self._engine.course.has_passed_over else self._explained(error))
         except BaseException:
@@ -173,7 +176,7 @@ class Plan:
             self._progress.best, self._progress.test_winner = self._progress.best_score, None
             # These scores are those of the optimizer's winner, if it was found, and not of the best program by then.
             for on_test in (False, True):
-                self._progress.by_example.pop(script.Arm(is_winner=True, on_test=on_test), None)
+                self._progress.by_example.pop(script.Arm(script.Which.WINNER, on_test), None)
             try:
                 self._put_artifact(best, self._ending)
             except SwarmError as error:
@@ -314,6 +317,8 @@ class Plan:
             scores=self._progress.scores(),
             scored_on=scored_on,
             comparison=explanation.comparison(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
+            against=self._progress.against.value,
+            published=self._progress.published,
             compared_on=TEST_SET if loaded.data.test else scored_on,
             failures=self._failures(),
             candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import inf, isfinite
 from numbers import Real
 from typing import Any, NamedTuple
@@ -19,10 +20,18 @@ from swarm_worker.replay.score import WRITE, check_all, defined_at
 from swarm_worker.user.optimizer import Compile
 
 
-class Arm(NamedTuple):
-    """One of the report's own evaluations: of the student or the winner, on the scored examples or the test set."""
+class Which(StrEnum):
+    """A program that the report scores."""
 
-    is_winner: bool
+    BASELINE = "baseline"
+    PUBLISHED = "published"
+    WINNER = "winner"
+
+
+class Arm(NamedTuple):
+    """One of the report's own evaluations: of a program, on the scored examples or the test set."""
+
+    program: Which
     on_test: bool
 
 
@@ -33,6 +42,8 @@ class Progress(BaseCallback):
     Attributes:
         validation: the examples to score on.
         keeps_best: whether to keep a copy of the program with the best score so far on the whole validation set.
+        published: score of the published program, on the test set if there is one, else on the scored examples.
+        against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
     """
 
@@ -40,6 +51,8 @@ class Progress(BaseCallback):
     best: float | None = None
     test_baseline: float | None = None
     test_winner: float | None = None
+    published: float | None = None
+    against: Which = Which.BASELINE
     compiling: bool = False
     validation: list[Any] = field(default_factory=list)
     keeps_best: bool = False
@@ -92,18 +105,21 @@ def run(
     scored: list[Any],
     test: list[Any],
     progress: Progress,
+    published: dspy.Module | None = None,
 ) -> dspy.Module:
     """Runs the script and returns the winner; scores go into `progress`.
 
     Args:
         scored: the examples that student and winner are scored on.
         test: further examples to score on, if any, which the optimizer never sees.
+        published: another program to compare the winner with, if any.
 
     Raises:
         BadInput: the metric's values cannot be added up.
         CompileFailed: the optimizer raised an exception.
     """
     progress.validation = scored
+    progress.against = Which.BASELINE if published is None else Which.PUBLISHED
     examples = list(scored)
 
     def score(program: dspy.Module, arm: Arm) -> float:
@@ -112,16 +128,19 @@ def run(
             progress.by_example[arm] = in_order
         return float(result.score)
 
-    progress.baseline = score(student, Arm(False, False))
+    progress.baseline = score(student, Arm(Which.BASELINE, on_test=False))
     progress.keep(student, progress.baseline)
     if test:
-        progress.test_baseline = score(student, Arm(False, True))
+        progress.test_baseline = score(student, Arm(Which.BASELINE, on_test=True))
     progress.compiling = True
     winner = compile_program(student)
     progress.compiling = False
-    progress.best = score(winner, Arm(True, False))
+    progress.best = score(winner, Arm(Which.WINNER, on_test=False))
     if test:
-        progress.test_winner = score(winner, Arm(True, True))
+        progress.test_winner = score(winner, Arm(Which.WINNER, on_test=True))
+    # This evaluation is the last one, so the compile is the same with and without it.
+    if published is not None:
+        progress.published = score(published, Arm(Which.PUBLISHED, on_test=bool(test)))
     return winner
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import dspy
 
-from swarm_wire.names import WorkerReason
+from swarm_wire.names import PUBLISHED_FILE, WorkerReason
 from swarm_wire.report import VALIDATION_SET
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.data import DataSource
@@ -17,13 +17,14 @@ from swarm_worker.journal.body_store import Bodies
 from swarm_worker.user.entrypoint import call, load
 from swarm_worker.user.fetched import fetched_file
 from swarm_worker.user.formats import look_for_booleans, read
-from swarm_worker.user.sources import data_folder, volumes_folder
+from swarm_worker.user.sources import data_folder, run_folder, volumes_folder
 
 _REASON = WorkerReason.DATA_INVALID
 
 FILES: Final[Mapping[str, Callable[[Any, Path, Path], Path]]] = {
     "config_map": lambda source, mounted, _: mounted / source.config_map.name / source.config_map.key,
     "path": lambda source, _, base: base / source.path,
+    "published": lambda *_: run_folder() / PUBLISHED_FILE,
     "volume": lambda source, *_: volumes_folder() / source.volume.claim_name / source.volume.path,
 }
 """Functions that find a source's file, by the member of DataSource or ProgramState that it uses. Each takes the source,

@@ -52,27 +52,51 @@ def load_program(spec: CompilationSpec) -> dspy.Module:
 
 
 def state_file(spec: CompilationSpec, sources: Path) -> Path | None:
-    """Returns the file with the compiled program that the student starts from; None if the spec names none.
+    """Returns the file with the compiled program that the student starts from.
+
+    None: the spec names none, or it names the published program, and the run has none.
 
     Args:
         sources: the folder of ConfigMaps.
     """
     state = spec.program.state
-    return FILES[state.which](state, sources, data_folder(spec, sources)) if state is not None else None
+    if state is None:
+        return None
+    file = FILES[state.which](state, sources, data_folder(spec, sources))
+    return None if state.published and not file.is_file() else file
 
 
-def load_state(student: dspy.Module, file: Path) -> None:
-    """Gives the student the instructions and demonstrations of a compiled program. Raises BadInput."""
+def begin_with_state(student: dspy.Module, spec: CompilationSpec, sources: Path) -> None:
+    """Gives the student the compiled program that the spec names, if it names one. Raises BadInput."""
+    if (file := state_file(spec, sources)) is None:
+        return
+    advice = "It must be the program.json of an artifact of this program, or what its save method has written."
+    if spec.program.state is not None and spec.program.state.published:
+        advice = (
+            "The program's code no longer fits it. Remove program.state for this run; its winner is published then."
+        )
+    load_state(student, file, "spec.program.state", advice)
+
+
+def load_state(program: dspy.Module, file: Path, where: str, advice: str) -> None:
+    """Gives a program the instructions and demonstrations of a compiled program.
+
+    Args:
+        where: the field of the spec that asks for it.
+        advice: what to do if it does not fit the program.
+
+    Raises:
+        BadInput: the file cannot be loaded into the program.
+    """
     try:
         # Stock DSPy looks at the end of the name. The key of a ConfigMap may have another one.
         with tempfile.NamedTemporaryFile(suffix=".json") as copy:
             Path(copy.name).write_bytes(file.read_bytes())
-            student.load(copy.name)
+            program.load(copy.name)
     except Exception as error:  # a module may have a `load_state` of its own
         raise BadInput(
             _REASON,
-            f"spec.program.state: {file.name} cannot be loaded: {type(error).__name__}: {sentence(str(error))} It must "
-            "be the program.json of an artifact of this program, or what its save method has written.",
+            f"{where}: {file.name} cannot be loaded: {type(error).__name__}: {sentence(str(error))} {advice}",
         ) from error
 
 

@@ -44,6 +44,11 @@ def data_folder(spec: CompilationSpec, sources: Path) -> Path:
     return program_folder(spec, sources) or Path(os.environ.get(names.ENV_BASE_DIR) or ".")
 
 
+def run_folder() -> Path:
+    """Returns the folder with the run's request and, if the run needs it, the published program."""
+    return Path(os.environ.get(names.ENV_RUN_DIR) or names.RUN_DIR)
+
+
 def volumes_folder() -> Path:
     """Returns the folder with a subfolder for each volume of data, named like its claim."""
     return Path(os.environ.get(names.ENV_VOLUMES_DIR) or names.VOLUMES_DIR)

@@ -32,8 +32,9 @@ from swarm_operator.compilation.model.actions import (
     StartJob,
 )
 from swarm_operator.compilation.model.shards import Shard
-from swarm_operator.compilation.model.world import Compilation, Key
+from swarm_operator.compilation.model.world import Compilation, Key, PublishedProgram
 from swarm_operator.compilation.observe import objects
+from swarm_wire import names
 
 RELEASE_TRIES: Final = 5
 
@@ -52,8 +53,9 @@ class Applier:
         """Carries out one action. Raises errors.ApiError or config_maps.TooLarge."""
         key = self._key
         match action:
-            case OpenRun(request):
-                await self._keep(config_maps.run_map(key, request))
+            case OpenRun(request, published):
+                program = await self._program(published) if published else None
+                await self._keep(config_maps.run_map(key, request, program))
             case KeepRecords():
                 for body in config_maps.shard_maps(key, action):
                     await self._keep(body)
@@ -168,6 +170,17 @@ class Applier:
         if data is None:
             raise errors.Conflict(f"ConfigMap {shard.name} was deleted or altered")
         return data
+
+    async def _program(self, published: PublishedProgram) -> str:
+        """Returns the text of the published program.
+
+        Raises errors.Conflict if somebody has deleted or changed its ConfigMap since it was read.
+        """
+        name = published.place.name
+        found = await self._kube.get(CONFIG_MAPS, self._key.namespace, name)
+        if found is None or objects.published_program(found) != published:
+            raise errors.Conflict(f"ConfigMap {name} was deleted or changed")
+        return str(found["data"][names.PROGRAM_FILE])
 
     async def _keep(self, body: Object) -> None:
         """Creates a ConfigMap unless the pass has found it in the cluster.

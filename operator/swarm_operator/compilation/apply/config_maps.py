@@ -32,16 +32,30 @@ CONFIG_MAP_BYTES: Final = 1_000_000
 
 
 class TooLarge(Exception):
-    """A record, or the artifact, does not fit into one ConfigMap."""
+    """A record, the artifact, or the published program of a run, does not fit into one ConfigMap."""
 
 
-def run_map(key: Key, request: RunRequest) -> Manifest:
-    """Returns the ConfigMap with the RunRequest, which never changes after the run has begun."""
+def run_map(key: Key, request: RunRequest, program: str | None = None) -> Manifest:
+    """Returns the ConfigMap with the RunRequest, which never changes after the run has begun.
+
+    Args:
+        program: the published program, as JSON; None if the run has none.
+
+    Raises TooLarge if request and program do not fit into one ConfigMap.
+    """
+    files = {names.REQUEST_FILE: request.to_json(), **({names.PUBLISHED_FILE: program} if program else {})}
+    size = sum(len(text.encode()) for text in files.values())
+    if program and size > CONFIG_MAP_BYTES:
+        raise TooLarge(
+            f"the published program and the run's request have {size:,} bytes, and a ConfigMap takes "
+            f"{CONFIG_MAP_BYTES:,}. Remove spec.program.state.published, and write spec.gate.against: baseline. The "
+            "change starts a new run."
+        )
     return _config_map(
         object_names.run_map(key.name, request.run_id),
         key,
         labels(key, request.run_id, ObjectKind.RUN),
-        data={names.REQUEST_FILE: request.to_json()},
+        data=files,
     )
 
 

@@ -13,7 +13,7 @@ from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
 from swarm_operator.compilation.model.roles import fetched
-from swarm_operator.compilation.model.world import NewPlan
+from swarm_operator.compilation.model.world import NewPlan, PublishedProgram
 from swarm_wire.messages import RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 
@@ -46,16 +46,37 @@ def unopened(s: Situation) -> Move | None:
     assert compilation.spec is not None, "it was found to be valid"
     # The run keeps the image with which it begins. If an administrator sets another image, only new runs use it.
     spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
+    published, why_not = published_program(s)
     request = RunRequest(
         run_id=compilation.run_id,
         name=compilation.key.name,
         namespace=compilation.key.namespace,
         requested_at=compilation.requested_at,
         rerun_at=compilation.rerun_at,
+        unpublished=why_not,
         spec=spec,
     )
     finding = wording.fetching(fetched(spec)) if fetched(spec) else wording.planning(s)
-    return Move(finding, (OpenRun(request),), wake_up=0)
+    return Move(wording.without_published(finding, why_not), (OpenRun(request, published),), wake_up=0)
+
+
+def published_program(s: Situation) -> tuple[PublishedProgram | None, str | None]:
+    """Returns the published program if the run needs it, and why the run cannot use it.
+
+    Both are None if the run needs none, or if no earlier run has published one.
+    """
+    compilation, found = s.world.compilation, s.world.published
+    artifact = compilation.status.artifact
+    if compilation.spec is None or not compilation.spec.needs_published or artifact is None:
+        return None, None
+    if found is None:
+        return None, "the ConfigMap of the published artifact is gone"
+    place = found.place
+    if place.owner_uid != compilation.key.uid:
+        return None, f"ConfigMap {place.name!r} of the published artifact is not this Compilation's"
+    if place.foreign or not found.sha256 or found.sha256 != place.sha256:
+        return None, f"somebody has edited ConfigMap {place.name!r} of the published artifact"
+    return found, None
 
 
 def crowded(s: Situation) -> Move | None:

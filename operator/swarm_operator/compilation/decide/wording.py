@@ -1,6 +1,7 @@
 """Messages for people about a run, and about what they can do."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from swarm_operator.compilation.api import RERUN_AT, ConditionType, Reason
@@ -98,6 +99,13 @@ def fetching(urls: Mapping[str, str]) -> Finding:
     return Finding(State.RUNNING, Reason.FETCHING, f"a pod fetches {', '.join(what)}.")
 
 
+def without_published(finding: Finding, why: str | None) -> Finding:
+    """Adds why the run that begins cannot use the published program, if it needs it."""
+    if why is None:
+        return finding
+    return replace(finding, message=f"{finding.message} The run begins without the published program: {why}.")
+
+
 def planning(s: Situation) -> Finding:
     return Finding(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
 
@@ -180,10 +188,12 @@ def failing(report: Report) -> str:
 
 
 def gain(report: Report) -> str:
-    scores = report.scores
+    scores, against = report.scores, "" if report.against == "baseline" else f", against {report.rival}"
     if scores.baseline is None or scores.best is None:
         return ""
     gained = f": {scores.baseline:g} -> {scores.best:g} on {report.scored_on}"
+    if report.published is not None and report.compared_on == report.scored_on:
+        gained = f": {report.published:g} -> {scores.best:g} on {report.scored_on}{against}"
     # On the examples that chose the winner, its finding would be too good.
     is_honest = report.comparison is not None and report.compared_on == TEST_SET
-    return f"{gained}, and on {TEST_SET} {report.comparison}" if is_honest else gained
+    return f"{gained}, and on {TEST_SET} {report.comparison}{against}" if is_honest else gained

@@ -55,6 +55,13 @@ class Course:
     def artifact_name(self) -> str | None:
         return self.spec.artifact_name(self.compilation.key.name) if self.spec else None
 
+    @property
+    def published_name(self) -> str | None:
+        """Returns the name of the ConfigMap with the published artifact, if the run that begins now needs it."""
+        begins = self.run is None and self.spec is not None and self.spec.needs_published
+        published = self.compilation.status.artifact
+        return published.config_map.name if begins and published and published.config_map else None
+
 
 @dataclass(frozen=True)
 class Reading:

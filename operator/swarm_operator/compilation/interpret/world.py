@@ -9,7 +9,14 @@ from swarm_operator.compilation.interpret.harvest import harvest
 from swarm_operator.compilation.interpret.output import Output
 from swarm_operator.compilation.interpret.spending import vanished
 from swarm_operator.compilation.model.shards import Journal, Shard
-from swarm_operator.compilation.model.world import AssignmentMap, Harvest, Pod, PublishedArtifact, World
+from swarm_operator.compilation.model.world import (
+    AssignmentMap,
+    Harvest,
+    Pod,
+    PublishedArtifact,
+    PublishedProgram,
+    World,
+)
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,14 @@ class Facts:
         inputs: ConfigMaps that the spec names -> their keys; None if there is no such ConfigMap.
         outputs: outputs of the run's pods.
         rejections: uid of a Job -> why the API server admits none of the Job's pods.
+        published: the published program, if the run that begins now needs it.
     """
 
     artifact: PublishedArtifact | None
     inputs: Mapping[str, frozenset[str] | None]
     outputs: Sequence[Output]
     rejections: Mapping[str, str]
+    published: PublishedProgram | None = None
 
 
 def journals(of: Course, reading: Reading, contents: Iterable[object]) -> Journals:
@@ -79,6 +88,7 @@ def interpreted(seen: Objects, of: Course, reading: Reading, found: Journals, fa
         assignments=found.assignments,
         rejections=facts.rejections,
         artifact=facts.artifact,
+        published=facts.published,
         maps=seen.maps,
         earlier=of.earlier,
         earlier_shards=found.earlier,

@@ -7,7 +7,7 @@ from typing import Literal
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.shards import Artifact, Shard
-from swarm_operator.compilation.model.world import PublishedArtifact, Run
+from swarm_operator.compilation.model.world import PublishedArtifact, PublishedProgram, Run
 from swarm_operator.compilation.status import Status
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.rates import RateLimits
@@ -25,9 +25,14 @@ class Event:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """Write the RunRequest, with which the run begins."""
+    """Write the RunRequest, with which the run begins.
+
+    Attributes:
+        published: the published program, which is written beside the request. None: the run has or needs none.
+    """
 
     request: RunRequest
+    published: PublishedProgram | None = None
 
 
 @dataclass(frozen=True)

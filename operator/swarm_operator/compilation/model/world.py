@@ -291,6 +291,19 @@ class PublishedArtifact:
 
 
 @dataclass(frozen=True)
+class PublishedProgram:
+    """The ConfigMap with the program that the status names as published, before a run begins.
+
+    Attributes:
+        place: the ConfigMap.
+        sha256: of the program's text; "" if the ConfigMap has no program.
+    """
+
+    place: PublishedArtifact
+    sha256: str
+
+
+@dataclass(frozen=True)
 class NewPlan:
     """The output of a completed plan: the tasks of its round, and the records that complete the plan."""
 
@@ -326,6 +339,7 @@ class World:
         inputs: ConfigMaps that the spec names -> their keys; None if there is no such ConfigMap.
         assignments: assignments of the current run, by (round, attempt).
         rejections: uid of a Job -> why the API server admits none of the Job's pods.
+        published: the published program, if a run is about to begin that needs it; None if its ConfigMap is gone.
         maps: the operator's ConfigMaps for this Compilation, of all runs.
         earlier: ids of other runs with the same requested-at, oldest first.
         earlier_shards: the reusable results of those runs, while a run is under way.
@@ -342,6 +356,7 @@ class World:
     assignments: Mapping[tuple[int, int], AssignmentMap] = field(default_factory=dict)
     rejections: Mapping[str, str] = field(default_factory=dict)
     artifact: PublishedArtifact | None = None
+    published: PublishedProgram | None = None
     maps: tuple[MapRef, ...] = ()
     earlier: tuple[str, ...] = ()
     earlier_shards: tuple[Shard, ...] = ()

@@ -1,5 +1,6 @@
 """Converts API objects to facts (pure). It does not trust what a pod or a user may have written into these objects."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -28,8 +29,18 @@ from swarm_operator.compilation.api import (
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import CONTAINER
 from swarm_operator.compilation.model.roles import ROLES
-from swarm_operator.compilation.model.world import Compilation, Job, Key, MapRef, Pod, PublishedArtifact, Trouble
+from swarm_operator.compilation.model.world import (
+    Compilation,
+    Job,
+    Key,
+    MapRef,
+    Pod,
+    PublishedArtifact,
+    PublishedProgram,
+    Trouble,
+)
 from swarm_operator.compilation.status import Status
+from swarm_wire.names import PROGRAM_FILE
 from swarm_wire.pod_output import parse_commit
 from swarm_wire.spending import UNLIMITED, Allowance
 
@@ -229,6 +240,12 @@ def artifact(found: Object) -> PublishedArtifact:
             for entry in metadata.get("managedFields") or ()
         ),
     )
+
+
+def published_program(found: Object) -> PublishedProgram:
+    """Returns the published program in a ConfigMap of an artifact. The ConfigMap may be anybody's."""
+    text = (found.get("data") or {}).get(PROGRAM_FILE)
+    return PublishedProgram(artifact(found), hashlib.sha256(text.encode()).hexdigest() if text else "")
 
 
 def _container(status: Object) -> Object:

@@ -14,7 +14,7 @@ from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER,
 from swarm_operator.compilation.api import COMPILATIONS, LABEL_MANAGED_BY, LABEL_UID, ObjectKind
 from swarm_operator.compilation.interpret.course import Objects, course, reading
 from swarm_operator.compilation.interpret.world import Facts, interpreted, journals, pods_of_the_run
-from swarm_operator.compilation.model.world import Job, Key, MapRef, Pod, PublishedArtifact, World
+from swarm_operator.compilation.model.world import Job, Key, MapRef, Pod, PublishedArtifact, PublishedProgram, World
 from swarm_operator.compilation.observe import objects
 from swarm_operator.compilation.observe.config_maps import MapReader
 from swarm_operator.compilation.observe.pod_logs import LogReader
@@ -90,7 +90,8 @@ class Observer:
         self._maps.forget_all_but(wanted.kept)
         is_asked = of.run is not None and not wanted.rests
         outputs = await self._logs.read(pods_of_the_run(seen, of), found.journal, now) if is_asked else []
-        facts = Facts(artifact, inputs, outputs, await self._rejections(jobs, pods, now))
+        published = await self._published(of.published_name)
+        facts = Facts(artifact, inputs, outputs, await self._rejections(jobs, pods, now), published)
         return interpreted(seen, of, wanted, found, facts)
 
     @property
@@ -118,6 +119,11 @@ class Observer:
             return None
         found = await self._kube.get(CONFIG_MAPS, self._key.namespace, name, metadata_only=True)
         return objects.artifact(found) if found else None
+
+    async def _published(self, name: str | None) -> PublishedProgram | None:
+        """Returns the program in the ConfigMap of the published artifact."""
+        found = await self._kube.get(CONFIG_MAPS, self._key.namespace, name) if name else None
+        return objects.published_program(found) if found else None
 
     async def _rejections(self, jobs: tuple[Job, ...], pods: tuple[Pod, ...], now: datetime) -> dict[str, str]:
         """Returns why Jobs have no pods, by uid of the Job. The Job controller reports such a reason in events only."""

@@ -1,0 +1,52 @@
+"""The program that was published when the run began: a student may start from it, and the gate may compare with it.
+
+Operator or local driver have put it beside the run's request. So a later publication does not change it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import dspy
+
+from swarm_wire import names
+from swarm_wire.messages import RunRequest
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_worker.user.program import load_state
+from swarm_worker.user.sources import run_folder
+
+FIRST: Final = "this Compilation had published none when the run began"
+
+
+def published_program(spec: CompilationSpec, student: dspy.Module) -> dspy.Module | None:
+    """Returns the published program if the gate compares the winner with it and there is one; otherwise None.
+
+    Call it before the compile, which may change the student. Raises BadInput if the program cannot be loaded.
+    """
+    if spec.gate is None or spec.gate.against != "published" or not _file().is_file():
+        return None
+    program = student.deepcopy()
+    load_state(
+        program,
+        _file(),
+        "spec.gate.against",
+        "The program's code no longer fits it. Write against: baseline for this run. The next run can compare its "
+        "winner with that of this run.",
+    )
+    return program
+
+
+def notes(request: RunRequest) -> Iterator[str]:
+    """Yields what the report says about a published program that the spec asks for and the run does not have."""
+    state, gate = request.spec.program.state, request.spec.gate
+    if not request.spec.needs_published or _file().is_file():
+        return
+    why = request.unpublished or FIRST
+    if state is not None and state.published:
+        yield f"spec.program.state asks for the published program, and {why}: the student starts as its code makes it."
+    if gate is not None and gate.against == "published":
+        yield f"spec.gate.against asks for the published program, and {why}: the winner is compared with the baseline."
+
+
+def _file() -> Path:
+    return run_folder() / names.PUBLISHED_FILE
