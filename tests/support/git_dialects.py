@@ -146,7 +146,7 @@ class FakeGitea(FakeHost):
         return Reply(401, {"message": "invalid username, password or token"})
 
     def not_found(self) -> Reply:
-        return Reply(404, {"message": "The target couldn't be found.", "errors": None})
+        return Reply(404, {"message": "not found", "errors": None})
 
     def forbidden(self) -> Reply:
         words = (

@@ -545,7 +545,10 @@ def test_the_message_about_an_invalid_spec_names_field_and_mistake() -> None:
     cluster, operator = prepared(data={"inputs": ["ticket"], "train": {}, "validation": {"path": "/v.jsonl"}})
     run(cluster, operator)
     assert conditions(cluster)["Stalled"] == ("True", "InvalidSpec")
-    assert "spec.data.train: exactly one of configMap, path, entrypoint" in status(cluster).conditions[0].message
+    assert (
+        "spec.data.train: exactly one of configMap, path, volume, url, entrypoint"
+        in status(cluster).conditions[0].message
+    )
 
 
 def edit(cluster: FakeCluster, **changes: Any) -> None:

@@ -39,10 +39,10 @@ def said(**changes: Any) -> list[str]:
          'spec.program.entrypoint must be "module:attribute", for example "triage:Triage" (it is \'triage\')'),
         ("swarm", {"pods": 0}, "spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
         ("swarm", {"pruning": "of"}, "spec.swarm.pruning must be 'exact' or 'off' (it is 'of')"),
-        ("data.train", {}, "spec.data.train: exactly one of configMap, path, entrypoint must be set"),
+        ("data.train", {}, "spec.data.train: exactly one of configMap, path, volume, url, entrypoint must be set"),
         ("metric", {}, "spec.metric.entrypoint is missing"),
         ("metric", "triage:exact", "spec.metric must be an object: {entrypoint}"),
-        ("data.train", "a.jsonl", "spec.data.train must be an object with configMap, path, entrypoint, limit"),
+        ("data.train", "a.jsonl", "spec.data.train must be an object with configMap, path, volume, url, options, entrypoint, limit"),
         ("models", {"student": "openai/m"}, "spec.models.student must be an object: {model}"),
         # A field has a secret in place of a reference to it.
         ("models.student.apiKey", "sk-live-1", "spec.models.student.apiKey must be an object: {secret: {name, key}}"),
