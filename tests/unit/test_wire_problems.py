@@ -42,7 +42,11 @@ def said(**changes: Any) -> list[str]:
         ("data.train", {}, "spec.data.train: exactly one of configMap, path, volume, url, entrypoint must be set"),
         ("metric", {}, "spec.metric.entrypoint is missing"),
         ("metric", "triage:exact", "spec.metric must be an object: {entrypoint}"),
-        ("data.train", "a.jsonl", "spec.data.train must be an object with configMap, path, volume, url, options, entrypoint, limit"),
+        (
+            "data.train",
+            "a.jsonl",
+            "spec.data.train must be an object with configMap, path, volume, url, options, entrypoint, limit",
+        ),
         ("models", {"student": "openai/m"}, "spec.models.student must be an object: {model}"),
         # A field has a secret in place of a reference to it.
         ("models.student.apiKey", "sk-live-1", "spec.models.student.apiKey must be an object: {secret: {name, key}}"),
