@@ -95,7 +95,7 @@ cluster-tests: setup  ## chart, Compilations, pods and some faults on a kind clu
 	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(PYTEST) tests/faults --with-cluster --numprocesses 4 --dist worksteal
 
-faults: setup  ## inject every known fault; takes half an hour; see docs/faults.md
+faults: setup  ## inject every known fault, on two clusters; takes half an hour; see docs/faults.md
 	@$(MAKE) --jobs=2 --output-sync=target faults-shared faults-alone
 
 # The cases that disturb a whole cluster mostly wait, so they run at the same time, on a cluster of their own.
