@@ -9,6 +9,7 @@ from support.decisions import SETTINGS, Row, keep, said
 from support.operator_specs import spec
 from support.worlds import (
     ARTIFACT,
+    CLAIMED,
     IMAGE,
     KEY,
     NOW,
@@ -27,14 +28,14 @@ from support.worlds import (
 )
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.apply.jobs import job as manifest
-from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.decide.conditions import State, timestamp
 from swarm_operator.compilation.decide.orders import GIT_SECONDS
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.decide.transfers import ATTEMPTS
-from swarm_operator.compilation.model.actions import ClaimName, DropJob, StartJob
+from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish, StartJob
 from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.world import Compilation, Harvest, Job, Pod, Run, World
-from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus
+from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
 from swarm_wire.messages import Ending, PlanEnd, PlanOutcome, Pushed, PushOutcome, RunRequest, Snapshot
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
@@ -82,6 +83,8 @@ def failed(of_job: Job, reason: str, code: ExitCode, seconds: float = 60) -> Pod
     return pod(of_job, exit_code=int(code), commit=commit, finished_at=ago(seconds))
 
 
+LATE = {**SOURCE, "limits": {"wallClock": 60}}
+BEGUN = Status(run_id=RUN_ID, start_time=timestamp(ago(100)))
 DONE = of(TARGET, planned(0), results(0, 0, 1, 2, 3), compiled(1), artifact=published())
 OUT = DONE.artifact
 TRIES = [job(ObjectKind.FETCH, 0, number) for number in range(1, ATTEMPTS + 1)]
@@ -182,6 +185,62 @@ ROWS = [
     Row(
         "a commit of another artifact does not count",
         replace(DONE, journal=of(TARGET, planned(0), results(0, 0, 1, 2, 3), compiled(1), OLDER).journal),
+        [git_order(ObjectKind.PUBLISH, TARGET, 2, artifact="triage-artifact")],
+        reason=Reason.PUBLISHING,
+    ),
+    Row(
+        "a fetch that a queue holds back waits",
+        of(SOURCE, jobs=(replace(FETCH, suspended=True),)),
+        [],
+        reason=Reason.QUEUED,
+    ),
+    Row(
+        "a publish that a queue holds back waits, although its Job mounts no results",
+        replace(DONE, jobs=(replace(PUBLISH, round=2, suspended=True),)),
+        [],
+        reason=Reason.QUEUED,
+    ),
+    Row(
+        "the limit of time ends a run whose fetch a queue holds back",
+        of(LATE, jobs=(replace(FETCH, suspended=True),), compilation=replace(given(LATE)[0], status=BEGUN)),
+        [DropJob(FETCH.name, FETCH.uid)],
+        reason=Reason.PLANNING,
+    ),
+    Row(
+        "the limit of time ends a run that has fetched nothing",
+        of(LATE, compilation=replace(given(LATE)[0], status=BEGUN)),
+        [],
+        State.FAILED,
+        Reason.LIMIT_REACHED,
+        ["limits.wallClock: 60, before program and data were fetched"],
+    ),
+    Row(
+        "files that somebody deletes while the first plan runs are not fetched again, since they may differ",
+        of(SOURCE, jobs=(job(ObjectKind.PLAN, 0),), pods=(pod(job(ObjectKind.PLAN, 0)),)),
+        [DropJob(job(ObjectKind.PLAN, 0).name, job(ObjectKind.PLAN, 0).uid)],
+        reason=Reason.JOURNAL_DAMAGED,
+    ),
+    Row(
+        "a suspended run pushes nothing",
+        replace(
+            DONE,
+            compilation=given({**TARGET, "suspend": True})[0],
+            jobs=(replace(PUBLISH, round=2),),
+            pods=(pod(replace(PUBLISH, round=2)),),
+        ),
+        [DropJob(PUBLISH.name, PUBLISH.uid)],
+        State.SUSPENDED,
+        Reason.SUSPENDED,
+    ),
+    Row(
+        "a suspended run still writes its winner to the ConfigMap",
+        of({**TARGET, "suspend": True}, planned(0), results(0, 0, 1, 2, 3), compiled(1)),
+        [Publish(given({**TARGET, "suspend": True})[1], ARTIFACT, CLAIMED)],
+        reason=Reason.PUBLISHING,
+    ),
+    Row(
+        "a publish does not wait for data, which its pod does not mount",
+        replace(DONE, inputs={}),
         [git_order(ObjectKind.PUBLISH, TARGET, 2, artifact="triage-artifact")],
         reason=Reason.PUBLISHING,
     ),

@@ -53,9 +53,14 @@ def superseded(s: Situation) -> Move | None:
 
 
 def suspended(s: Situation) -> Move | None:
-    """Ends all pods of a suspended run, and keeps what they have finished. If the winner is known, it is published."""
-    spec = s.world.compilation.spec
-    if spec is None or not spec.suspend or winner(s):
+    """Ends all pods of a suspended run, and keeps what they have finished.
+
+    If the winner is known, the operator still writes its ConfigMap, which takes no pod.
+    """
+    spec, artifact = s.world.compilation.spec, winner(s)
+    if spec is None or not spec.suspend:
+        return None
+    if artifact is not None and not (is_written(s, artifact) and transfers.is_unpublished(s, artifact)):
         return None
     ending = len(s.live(s.pods))
     wake_up = s.settings.gather_interval if s.jobs or ending else None
@@ -69,8 +74,7 @@ def compiled(s: Situation) -> Move | None:
         return None
     if artifact.report.refused:
         return refused(s, artifact)
-    wanted = s.world.compilation.run_id, artifact.sha256, artifact.report.partial or ""
-    if found is None or (found.run_id, found.sha256, found.partial) != wanted:
+    if found is None or not is_written(s, artifact):
         message = "the program is compiled and is written to its ConfigMap now."
         written = Move(Finding(State.RUNNING, Reason.PUBLISHING, message), (publish(s, artifact),), wake_up=0)
         return foreign_artifact(s) or written
@@ -110,6 +114,12 @@ def refused(s: Situation, artifact: Artifact) -> Move:
     return fail(Reason.GATE_NOT_PASSED, message)
 
 
+def is_written(s: Situation, artifact: Artifact) -> bool:
+    """Whether the artifact's ConfigMap has this artifact of the run."""
+    found, wanted = s.world.artifact, (s.world.compilation.run_id, artifact.sha256, artifact.report.partial or "")
+    return found is not None and (found.run_id, found.sha256, found.partial) == wanted
+
+
 def is_published(s: Situation) -> bool:
     """Whether the artifact that the status names is still in its ConfigMap."""
     artifact = s.world.compilation.status.artifact
@@ -125,15 +135,15 @@ def ended_by_limit(s: Situation) -> Move | None:
     return ending(s, s.partial.why) or fail(Reason.LIMIT_REACHED, message)
 
 
-def ending(s: Situation, why: str, last_plan: Collection[str] = ()) -> Move | None:
+def ending(s: Situation, why: str, spared: Collection[str] = ()) -> Move | None:
     """Ends the pods of a run. The run itself ends later, since the journal first takes the results of these pods.
 
     Args:
-        last_plan: uids of Jobs that publish the best program so far.
+        spared: uids of Jobs that go on, since they find or publish the best program so far.
     """
-    jobs = [job for job in s.jobs if not s.over(job) and not (job.uid in last_plan and job.kind is ObjectKind.PUBLISH)]
+    jobs = [job for job in s.jobs if not s.over(job) and job.uid not in spared]
     # A pod may still run although somebody has deleted its Job.
-    if jobs or s.live(pod for pod in s.pods if pod.job_uid not in last_plan):
+    if jobs or s.live(pod for pod in s.pods if pod.job_uid not in spared):
         return Move(wording.ending(why, waits=True), end(s, jobs), s.settings.gather_interval)
     return None
 
@@ -152,6 +162,8 @@ def limited(s: Situation) -> Move | None:
         return None
     if waits := ending(s, why, partial):
         return waits
+    if not s.planned and transfers.unfetched(s):
+        return fail(Reason.LIMIT_REACHED, f"{why}, before program and data were fetched. {wording.new_run(s)}")
     pods = [pod for pod in s.pods if pod.job_uid in partial]
     ends = [attempts.ended(pod) for pod in pods]
     if isinstance(next_plan(s.swarm, ends, len(partial)), Exhausted):

@@ -3,12 +3,12 @@
 from fnmatch import fnmatchcase
 from typing import Final
 
-from swarm_operator.compilation.api import Reason
+from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.decide import wording
 from swarm_operator.compilation.decide.endings import winner
 from swarm_operator.compilation.decide.moves import Move, fail, give_up
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.roles import fetched
+from swarm_operator.compilation.decide.transfers import unfetched
 from swarm_operator.settings import MEBIBYTE
 from swarm_wire.messages import PROGRAM_FILES, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS
@@ -40,8 +40,8 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
 
 def damaged_journal(s: Situation) -> Move | None:
     rounds = sorted(s.world.journal.plans)
-    needed = fetched(s.world.run.spec).keys() if rounds and s.world.run is not None else set[str]()
-    if gone := sorted(needed - s.world.journal.snapshots.keys()):
+    has_begun = rounds or s.world.journal.is_bound or s.jobs_of(ObjectKind.PLAN, 0)
+    if has_begun and not winner(s) and (gone := sorted(unfetched(s))):
         # Another fetch might bring another commit or other data, and the results would not belong to this run.
         what = "the program's files" if gone[0] == PROGRAM_FILES else f"the examples of data.{gone[0]}"
         message = f"{what}, which the run has fetched, were deleted or altered. {wording.new_run(s)}"

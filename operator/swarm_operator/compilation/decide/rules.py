@@ -69,8 +69,8 @@ RULES: Final[Sequence[Callable[[Situation], Move | None]]] = (
     crowded,
     too_large,
     no_progress,
-    fetch,
     limited,
+    fetch,
     scatter,
     plan,
 )

@@ -9,6 +9,7 @@ from swarm_engine.slicing import has_failed
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.model.roles import ROLES, Folder
 from swarm_operator.compilation.model.world import Job, Pod, World
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Ending, PlanOutcome, Task
@@ -141,6 +142,8 @@ class Situation:
             return False
         if not job.needed <= {shard.name for shard in journal.shards} | self.world.superfluous:
             return True
+        if Folder.JOURNAL not in ROLES[job.kind].mounts:
+            return False
         is_unfinished = any(shard.name not in job.mounted for shard in journal.of(ObjectKind.RESULTS))
         return job.suspended and not live and is_unfinished
 

@@ -17,6 +17,7 @@ from swarm_operator.compilation.model.roles import ROLES, destination, fetched
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Pod
 from swarm_operator.compilation.status import ArtifactStatus
+from swarm_wire.spec.git import GitDestination
 
 ATTEMPTS: Final = 8
 """Number of attempts that may fail on their own. With their delays, a server may be down for 15 minutes."""
@@ -26,14 +27,17 @@ EXTRA: Final = 20
 
 def fetch(s: Situation) -> Move | None:
     """Fetches the program's files and data, once in a run. Then plans and workers need none of these credentials."""
-    run = s.world.run
-    if run is None or s.planned:
-        return None
-    missing = {of: url for of, url in fetched(run.spec).items() if of not in s.world.journal.snapshots}
+    missing = {} if s.planned else unfetched(s)
     for role in (ObjectKind.FETCH, ObjectKind.DOWNLOAD):
         if wanted := {of: url for of, url in missing.items() if of in ROLES[role].fetches}:
             return _job(s, role, wording.fetching(wanted), partial(transfer_job, s, role, 0))
     return None
+
+
+def unfetched(s: Situation) -> dict[str, str]:
+    """Returns the URLs of what the run must fetch and does not have, by the values of `Snapshot.of`."""
+    wanted = fetched(s.world.run.spec) if s.world.run else {}
+    return {of: url for of, url in wanted.items() if of not in s.world.journal.snapshots}
 
 
 def publish(s: Situation, artifact: Artifact, published: ArtifactStatus) -> Move | None:
@@ -42,10 +46,9 @@ def publish(s: Situation, artifact: Artifact, published: ArtifactStatus) -> Move
     Args:
         published: what the status says about the artifact.
     """
-    run, pushed, there = s.world.run, s.world.journal.pushed, published.config_map
-    assert run is not None, "its journal has the artifact"
+    there = published.config_map
     assert there is not None, "the artifact is in its ConfigMap"
-    if (wanted := destination(run.spec)) is None or (pushed is not None and pushed.sha256 == artifact.sha256):
+    if (wanted := is_unpublished(s, artifact)) is None:
         return None
     message = f"the compiled program is in ConfigMap {there.name!r}, and a pod publishes it to {wanted.url}."
     finding = Finding(State.RUNNING, Reason.PUBLISHING, message, published=published)
@@ -55,6 +58,13 @@ def publish(s: Situation, artifact: Artifact, published: ArtifactStatus) -> Move
         finding,
         partial(transfer_job, s, ObjectKind.PUBLISH, s.planned, artifact=there.name),
     )
+
+
+def is_unpublished(s: Situation, artifact: Artifact) -> GitDestination | None:
+    """Returns the repository that the artifact belongs in and that does not have it; None if there is none."""
+    run, pushed = s.world.run, s.world.journal.pushed
+    is_there = pushed is not None and pushed.sha256 == artifact.sha256
+    return None if run is None or is_there else destination(run.spec)
 
 
 def _job(s: Situation, role: ObjectKind, finding: Finding, order: Callable[[int], StartJob]) -> Move:

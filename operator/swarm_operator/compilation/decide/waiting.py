@@ -13,6 +13,7 @@ from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, fail, release
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import ClaimName, KeepAssignment, StartJob
+from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.world import Job, World
 from swarm_wire.words import sentence
 
@@ -26,7 +27,8 @@ def start(s: Situation, finding: Finding, *actions: KeepAssignment | StartJob) -
     # artifact must not spend anything. So the operator claims the artifact's name before it creates the first Job.
     claim = () if s.world.artifact or s.artifact_name is None else (ClaimName(s.artifact_name),)
     go = Move(finding, (*release(s.world.harvest.settled), *claim, *actions), s.settings.gather_interval)
-    return foreign_artifact(s) or missing_input(s) or go
+    runs_code = any(ROLES[action.role].runs_code for action in actions if isinstance(action, StartJob))
+    return foreign_artifact(s) or (missing_input(s) if runs_code else None) or go
 
 
 def foreign_artifact(s: Situation) -> Move | None:
@@ -71,7 +73,10 @@ def blocked(s: Situation, job: Job) -> Move | None:
     if any(pod.started for pod in pods):
         return None
     if job.suspended:
-        return Move(wording.queued(job), release(s.world.harvest.settled), limits.time_left(s))
+        left = limits.time_left(s)
+        # The time of a run that only publishes may be over already.
+        wake_up = left if left is None or left > 0 else s.settings.gather_interval
+        return Move(wording.queued(job), release(s.world.harvest.settled), wake_up)
     # limits.pendingSeconds, if set, replaces the deadlines of the settings, whatever the pods wait for.
     given = limits.current(s).pending_seconds
     began = min((pod.created_at for pod in pods), default=job.created_at)

@@ -24,7 +24,7 @@ def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
         threads: number of threads of each pod.
     """
     pod = output.pod
-    if ROLES[pod.kind].repository is not None:
+    if not ROLES[pod.kind].runs_code:
         return None
     lost = accounts.repeated(pod.commit, [output.told], threads) if pod.started or output.lost else 0
     cost = spent(output, lost)
