@@ -85,6 +85,16 @@ def test_a_winner_that_is_better_than_the_published_program_replaces_it(provider
     assert report(again)["published"] == weak, "the run keeps the program with which it began"
 
 
+def test_the_published_program_itself_passes_the_gate(providers: Any, tmp_path: Path) -> None:
+    """After a failed push to git, the next run finds the same winner, and its artifact must get there."""
+    first = run(BEST, providers(3), tmp_path / "a")
+    again = run(replace(BEST, validation=23), providers(3), tmp_path / "a", PUBLISHED)
+    assert program(again) == program(first), "another set of examples, and the same winner"
+    assert again.status == 0, again.output
+    assert report(again)["comparison"]["verdict"] == "Same"
+    assert "refused" not in report(again) or not report(again)["refused"]
+
+
 def test_a_run_starts_from_the_published_winner_as_stock_dspy_does(providers: Any, tmp_path: Path) -> None:
     first = run(MIDDLING, providers(3), tmp_path)
     state = tmp_path / "state.json"

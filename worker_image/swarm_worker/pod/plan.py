@@ -341,7 +341,8 @@ class Plan:
             prompts=explanation.prompts(self._instructions, winner, loaded.data),
             copied=explanation.copied(self._instructions, winner, loaded.data),
         )
-        if spec.gate is not None:
+        # A run whose push to git has failed begins again with its own winner as the published program.
+        if spec.gate is not None and not (ending is None and published.is_published(program)):
             report = report.model_copy(update={"refused": gate.refusals(spec.gate, report)})
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report.summary)
         body = artifact(program, report, self._environment.codec)

@@ -36,6 +36,11 @@ def published_program(spec: CompilationSpec, student: dspy.Module) -> dspy.Modul
     return program
 
 
+def is_published(program: str) -> bool:
+    """Whether this text of a program file is the published program, byte for byte."""
+    return _file().is_file() and _file().read_text(encoding="utf-8") == program
+
+
 def notes(request: RunRequest) -> Iterator[str]:
     """Yields what the report says about a published program that the spec asks for and the run does not have."""
     state, gate = request.spec.program.state, request.spec.gate
