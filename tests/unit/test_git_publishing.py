@@ -73,17 +73,25 @@ def test_only_the_files_of_the_artifact_change(repository: Repository, publish: 
     assert repository.git("fsck", "--full") == ""
 
 
-def test_json_has_sorted_keys_so_that_differences_are_differences_of_values(
+def test_the_program_has_the_bytes_of_the_config_map(repository: Repository, publish: Publish) -> None:
+    repository.commit({"a.py": b"a"})
+    # DSPy writes a demonstration's dict into the prompt in the order of its keys.
+    program = {"b": {"demos": [{"question": {"z": "naïve?", "a": 1}}]}, "a": 1}
+    pushed = publish(program=program)
+    text = repository.read("out/triage/program.json")
+    assert text == json.dumps(program)
+    assert pushed.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert f"Artifact-SHA256: {pushed.sha256}" in repository.messages()[0]
+
+
+def test_the_report_has_sorted_keys_so_that_differences_are_differences_of_values(
     repository: Repository, publish: Publish
 ) -> None:
     repository.commit({"a.py": b"a"})
-    pushed = publish()
-    text = repository.git("cat-file", "blob", "main:out/triage/program.json")
-    assert text + "\n" == json.dumps(git_pods.PROGRAM, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
-    assert "naïve" in text
-    assert repository.read("out/triage/report.json").startswith('{\n  "scores": {\n    "baseline": 60.0')
+    publish(report={"notes": ["naïve"]})
+    told = git_pods.report(notes=["naïve"])
+    assert repository.read("out/triage/report.json") == json.dumps(told, sort_keys=True, indent=2, ensure_ascii=False)
     assert repository.read("out/triage/report.md") == git_pods.MARKDOWN.strip()
-    assert pushed.sha256 == hashlib.sha256(json.dumps(git_pods.PROGRAM).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

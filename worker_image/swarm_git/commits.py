@@ -27,7 +27,7 @@ class Artifact:
     """What a run publishes.
 
     Attributes:
-        sha256: that of the program file in the artifact's ConfigMap, not of the one in git, whose keys are sorted.
+        sha256: that of the program file. The file has the same bytes in git and in the artifact's ConfigMap.
         files: content by path in the repository.
         message: the commit's message, with its trailers.
         markdown: the report for people.
@@ -58,7 +58,8 @@ def read_artifact(destination: GitDestination, request: RunRequest, folder: Path
     told = markdown.read_bytes() if markdown.exists() else b""
     digest = sha256(program).hexdigest()
     files = {
-        names.PROGRAM_FILE: _sorted(program),
+        # DSPy writes a demonstration's dict into the prompt in the order of its keys, so they must not be sorted.
+        names.PROGRAM_FILE: program,
         names.REPORT_FILE: _sorted(report),
         **({names.MARKDOWN_FILE: told} if told else {}),
     }
