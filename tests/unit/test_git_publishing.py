@@ -152,6 +152,17 @@ def test_a_run_makes_one_commit_even_after_others(repository: Repository, publis
     assert len(repository.messages()) == 5
 
 
+def test_another_artifact_of_the_same_run_makes_another_commit(repository: Repository, publish: Publish) -> None:
+    repository.commit({"a.py": b"a"})
+    partial = publish(program={"partial": 1})
+    winner = publish(program={"winner": 1})
+    assert (winner.outcome, winner.commit) == (PushOutcome.PUSHED, repository.tip())
+    assert winner.commit != partial.commit
+    assert json.loads(repository.read("out/triage/program.json")) == {"winner": 1}
+    assert publish(program={"winner": 1}) == winner
+    assert len(repository.messages()) == 3
+
+
 def test_the_first_commit_of_an_empty_repository_makes_the_branch(repository: Repository, publish: Publish) -> None:
     pushed = publish(branch="results")
     assert repository.tip("results") == pushed.commit
@@ -315,6 +326,26 @@ def test_a_run_that_is_published_again_keeps_its_commit_and_asks_for_its_pull_re
     first, second = publish(**REQUEST), publish(**REQUEST)
     assert first == second
     assert len(opened) == 2
+
+
+def test_another_artifact_of_the_same_run_replaces_the_commit_of_the_pull_request(
+    repository: Repository, publish: Publish, opened: list[tuple[Any, ...]]
+) -> None:
+    repository.commit({"a.py": b"a"})
+    publish(program={"partial": 1}, **REQUEST)
+    winner = publish(program={"winner": 1}, **REQUEST)
+    assert winner.commit == repository.tip(OWN)
+    assert json.loads(repository.read("out/triage/program.json", OWN)) == {"winner": 1}
+
+
+def test_a_request_follows_for_the_winner_after_the_partial_one_is_merged(
+    repository: Repository, publish: Publish, opened: list[tuple[Any, ...]]
+) -> None:
+    repository.commit({"a.py": b"a"})
+    repository.git("update-ref", "refs/heads/main", publish(program={"partial": 1}, **REQUEST).commit)
+    winner = publish(program={"winner": 1}, **REQUEST)
+    assert (winner.branch, winner.commit) == (OWN, repository.tip(OWN))
+    assert repository.git("rev-parse", f"{OWN}^") == repository.tip()
 
 
 def test_no_pull_request_is_made_for_what_the_base_has(

@@ -17,8 +17,8 @@ from swarm_wire.spec.git import GitDestination
 from swarm_wire.spending import MICRO
 
 COMMITTER: Final = ("dspy-swarm", "dspy-swarm@users.noreply.dspy-swarm.dev")
-COMPILATION, RUN_ID = "DSPyCompilation", "Run-Id"
-"""Trailers by which a later run finds its own commits."""
+COMPILATION, RUN_ID, ARTIFACT = "DSPyCompilation", "Run-Id", "Artifact-SHA256"
+"""Trailers by which a pod finds the commit of its artifact."""
 _FILE, _EXECUTABLE, _FOLDER, _SYMLINK = "100644", "100755", "040000", "120000"
 
 
@@ -119,7 +119,7 @@ class _Facts:
         yield f"Baseline: {baseline}"
         if self.report.usage.micro_usd is not None:
             yield f"Cost-USD: {self.report.usage.micro_usd / MICRO:.4f}"
-        yield f"Artifact-SHA256: {self.sha256}"
+        yield f"{ARTIFACT}: {self.sha256}"
 
 
 def _figure(score: float | None) -> str:
@@ -127,11 +127,14 @@ def _figure(score: float | None) -> str:
 
 
 def earlier(git: Git, start: str, artifact: Artifact) -> str | None:
-    """Returns the commit of this run in a history; None if there is none."""
-    form = f"%H%x09{_trailer(RUN_ID)}%x09{_trailer(COMPILATION)}"
+    """Returns the commit in a history with which this run has published this artifact; None if there is none.
+
+    A run that goes on after a limit has ended it publishes a second artifact.
+    """
+    form = "%x09".join(("%H", *map(_trailer, (RUN_ID, COMPILATION, ARTIFACT))))
     for line in git.text("log", "--no-show-signature", f"--format={form}", start).splitlines():
         commit, *found = line.split("\t")
-        if found == [artifact.run_id, artifact.compilation]:
+        if found == [artifact.run_id, artifact.compilation, artifact.sha256]:
             return commit
     return None
 

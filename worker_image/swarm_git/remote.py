@@ -9,7 +9,7 @@ from swarm_git.command import Failed, Git
 from swarm_git.errors import explained
 
 DEPTH = 100
-"""How many commits of a branch's history are fetched. Among them, the pod looks for the commit of its own run."""
+"""How many commits of a branch's history are fetched. Among them, the pod looks for the commit of its own artifact."""
 _TOO_LATE: Final = re.compile(
     r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to lock|failed to update ref|unable to lock"
     r"|incorrect old value|reference already exists|is at [0-9a-f]+ but expected|remote ref updated since checkout",
