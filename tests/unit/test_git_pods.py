@@ -534,3 +534,20 @@ def test_a_signing_key_with_a_passphrase_is_refused(
     assert (pod.code, pod.commit.reason) == (ExitCode.BAD_INPUT, WorkerReason.GIT_CREDENTIALS_REJECTED)
     assert "spec.artifact.git.signingKey.secret" in str(pod.commit.message)
     assert GitDestination.model_validate(spec).signing_key is not None
+
+
+@pytest.mark.parametrize("key", [None, "", "\n"], ids=["missing", "empty", "blank"])
+def test_a_missing_signing_key_is_asked_for_again(
+    tmp_path: Path, git_server: GitServer, repository: Repository, ca: dict[str, str], key: str | None
+) -> None:
+    before = repository.tip()
+    spec = destination(git_server, signingKey={"secret": {"name": "signing", "key": "ssh"}})
+    folder = PodFolder.made(tmp_path / "pod", git_pods.request(destination=spec), ca, key)
+    git_pods.artifact(folder.root / "artifact")
+    pod = folder.run("publish")
+    assert (pod.code, pod.commit.reason) == (ExitCode.FAILED, WorkerReason.MISSING_SECRET)
+    assert pod.commit.message == (
+        "spec.artifact.git.signingKey.secret: there is no Secret signing, or its key ssh is missing or empty. "
+        "Create it; another attempt follows."
+    )
+    assert repository.tip() == before

@@ -57,11 +57,17 @@ def credentials_rejected(place: Place, what: str) -> GitError:
     return GitError(WorkerReason.GIT_CREDENTIALS_REJECTED, f"{place.field}: {sentence(what)}", terminal=True)
 
 
-def missing_secret(place: Place) -> GitError:
-    """Returns the error of a Secret that does not exist, or holds nothing. It may be created later."""
+def missing_secret(field: str, name: str | None, key: str | None = None) -> GitError:
+    """Returns the error of a Secret that does not exist, or holds nothing. It may be created later.
+
+    Args:
+        field: path of the field in the spec that names the Secret.
+        key: the only key that is needed; None if several keys would do.
+    """
+    lacking = "it is empty" if key is None else f"its key {key} is missing or empty"
     return GitError(
         WorkerReason.MISSING_SECRET,
-        f"{place.field}: there is no Secret {place.secret}, or it is empty. Create it; another attempt follows.",
+        f"{field}: there is no Secret {name}, or {lacking}. Create it; another attempt follows.",
         terminal=False,
     )
 
