@@ -372,6 +372,18 @@ def test_a_commit_of_somebody_else_on_the_own_branch_is_not_dropped(
     assert repository.tip(OWN) == theirs
 
 
+@pytest.mark.parametrize("there", ["dspy", "dspy/team", f"{OWN}/fix"])
+def test_a_branch_in_the_way_of_the_own_branch_is_named(
+    repository: Repository, publish: Publish, opened: list[tuple[Any, ...]], there: str
+) -> None:
+    repository.commit({"a.py": b"a"})
+    repository.commit({"a.py": b"a"}, there)
+    error = refused(publish, **REQUEST)
+    assert (error.reason, error.terminal) == (WorkerReason.GIT_REFUSED, True)
+    assert f"has a branch {there}, so git cannot make the branch {OWN}" in str(error)
+    assert f"Rename or delete the branch {there}." in str(error)
+
+
 def test_a_pull_request_needs_a_branch_to_be_merged_into(
     repository: Repository, publish: Publish, opened: list[tuple[Any, ...]]
 ) -> None:

@@ -8,6 +8,10 @@ from typing import Final
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import sentence
 
+IN_THE_WAY: Final = re.compile(
+    r"exists; cannot create|there are still refs under|directory/file conflict|refname conflict", re.IGNORECASE
+)
+"""What git says if a branch has the name of another one's folder."""
 QUOTED_LINES = 4
 """A message about an unknown failure quotes so many of the last lines that git has printed."""
 QUOTED_CHARACTERS = 600
@@ -200,6 +204,18 @@ def _hook(place: Place, said: str) -> GitError:
     )
 
 
+def _in_the_way(place: Place, said: str) -> GitError:
+    if found := re.search(r"'refs/heads/([^']+)' exists; cannot create", said, re.IGNORECASE):
+        there, it = f"has a branch {found[1]}", f"the branch {found[1]}"
+    else:
+        name = place.wanted.removeprefix("the branch ")
+        above = name.split("/")[:-1]
+        folders = ["/".join(above[:end]) for end in range(1, len(above) + 1)]
+        named = f"is {' or '.join(folders)}, or begins with {name}/" if folders else f"begins with {name}/"
+        there, it = f"has a branch whose name {named}", "that branch"
+    return refused(place, f"{place.url} {there}, so git cannot make {place.wanted}. Rename or delete {it}")
+
+
 def _full(place: Place, _: str) -> GitError:
     return GitError(
         WorkerReason.INFRASTRUCTURE_FAILED,
@@ -250,6 +266,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Place, str], GitError]], ...]] = (
     (r"unadvertised object", _unadvertised),
     (r"couldn't find remote ref|not our ref|invalid refspec|no such remote ref|remote branch .* not found", _no_ref),
     (r"mismatched algorithms|unsupported object format|unknown object format", _other_ids),
+    (IN_THE_WAY.pattern, _in_the_way),
     (
         r"protected branch|pre-receive hook declined|hook declined|not allowed to push|gh00\d|branch is currently "
         r"checked out|denyupdating|deny updating|funny refname|\(prohibited|deletion prohibited|read.only",
