@@ -42,8 +42,9 @@ def publisher(git_server: GitServer, authority: Authority, tmp_path: Path) -> Ca
             "path": "out/triage",
         }
         changed = more.pop("report", {})
+        markdown = more.pop("markdown", git_pods.MARKDOWN)
         destination = GitDestination.model_validate({**spec, **more})
-        folder = git_pods.artifact(tmp_path / f"artifact-{next(number)}", program, **changed)
+        folder = git_pods.artifact(tmp_path / f"artifact-{next(number)}", program, markdown, **changed)
         artifact = read_artifact(destination, git_pods.parsed(git_pods.request(run=run)), folder)
         return Publisher(git_pods.opened(destination, secret), destination, artifact, clock=clock)
 
@@ -132,6 +133,27 @@ def test_scores_of_the_test_set_come_first(repository: Repository, publish: Publ
     repository.commit({"a.py": b"a"})
     publish(report={"scores": {"baseline": 60, "best": 90, "testBaseline": 50, "testWinner": 70}, "usage": {}})
     assert "Score: 70.00\nBaseline: 50.00\nArtifact" in repository.messages()[0]
+
+
+@pytest.mark.parametrize("markdown", ["", None], ids=["empty", "missing"])
+def test_an_old_report_for_people_is_removed_if_there_is_no_new_one(
+    repository: Repository, publisher: Callable[..., Publisher], markdown: str | None
+) -> None:
+    before = repository.commit(
+        {"out/triage/report.md": b"old", "out/triage/README.md": b"stays", "report.md": b"stays"}
+    )
+    publisher(markdown=markdown).publish()
+    changed = repository.git("diff-tree", "-r", "--name-status", before, "main").splitlines()
+    assert changed == ["A\tout/triage/program.json", "A\tout/triage/report.json", "D\tout/triage/report.md"]
+
+
+def test_without_a_report_for_people_nothing_is_removed(
+    repository: Repository, publisher: Callable[..., Publisher]
+) -> None:
+    before = repository.commit({"a.py": b"a"})
+    publisher(markdown=None).publish()
+    changed = repository.git("diff-tree", "-r", "--name-status", before, "main").splitlines()
+    assert changed == ["A\tout/triage/program.json", "A\tout/triage/report.json"]
 
 
 def test_the_same_bytes_make_no_commit(repository: Repository, publish: Publish) -> None:

@@ -20,6 +20,8 @@ COMMITTER: Final = ("dspy-swarm", "dspy-swarm@users.noreply.dspy-swarm.dev")
 COMPILATION, RUN_ID, ARTIFACT = "DSPyCompilation", "Run-Id", "Artifact-SHA256"
 """Trailers by which a pod finds the commit of its artifact."""
 _FILE, _EXECUTABLE, _FOLDER, _SYMLINK = "100644", "100755", "040000", "120000"
+_REMOVED: Final = f"0 {'0' * 40}"
+"""Mode and id with which `git update-index` removes a file."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Artifact:
 
     Attributes:
         sha256: that of the program file. The file has the same bytes in git and in the artifact's ConfigMap.
-        files: content by path in the repository.
+        files: content by path in the repository; None for a file that must not be there.
         message: the commit's message, with its trailers.
         markdown: the report for people.
     """
@@ -36,7 +38,7 @@ class Artifact:
     compilation: str
     run_id: str
     sha256: str
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes | None]
     message: str
     markdown: str
 
@@ -61,7 +63,7 @@ def read_artifact(destination: GitDestination, request: RunRequest, folder: Path
         # DSPy writes a demonstration's dict into the prompt in the order of its keys, so they must not be sorted.
         names.PROGRAM_FILE: program,
         names.REPORT_FILE: _sorted(report),
-        **({names.MARKDOWN_FILE: told} if told else {}),
+        names.MARKDOWN_FILE: told or None,
     }
     facts = _Facts(request, Report.model_validate_json(report), digest)
     return Artifact(
@@ -150,16 +152,23 @@ def _trailer(key: str) -> str:
     return f"%(trailers:key={key},valueonly,separator=%x2C)"
 
 
-def tree_with(git: Git, parent: str | None, files: Mapping[str, bytes]) -> str:
-    """Returns the id of the parent's tree with these files in it. Raises GitError if something is in their place."""
+def tree_with(git: Git, parent: str | None, files: Mapping[str, bytes | None]) -> str:
+    """Returns the id of the parent's tree with these files in it. Raises GitError if something is in their place.
+
+    Args:
+        files: as in Artifact.
+    """
     if parent is not None:
         _check_places(git, parent, files)
     index = {"GIT_INDEX_FILE": "index"}
     git.run("read-tree", *([parent] if parent else ["--empty"]), more=index)
     lines = []
     for path, data in files.items():
-        blob = git.text("hash-object", "-w", "--no-filters", "--stdin", stdin=data)
-        lines.append(f"{_FILE} {blob}\t{path}\0")
+        if data is None:
+            lines.append(f"{_REMOVED}\t{path}\0")
+        else:
+            blob = git.text("hash-object", "-w", "--no-filters", "--stdin", stdin=data)
+            lines.append(f"{_FILE} {blob}\t{path}\0")
     git.run("update-index", "--add", "-z", "--index-info", stdin="".join(lines).encode(), more=index)
     # Other files' contents are not fetched, so git must not look for them.
     return git.text("write-tree", "--missing-ok", more=index)
