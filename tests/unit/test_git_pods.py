@@ -1,6 +1,7 @@
 """What a pod prints and how it ends: with which credentials, on which errors, and without its secrets."""
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -551,3 +552,26 @@ def test_a_missing_signing_key_is_asked_for_again(
         "Create it; another attempt follows."
     )
     assert repository.tip() == before
+
+
+# Edited artifacts
+
+
+def test_an_artifact_that_somebody_has_edited_is_not_pushed(
+    tmp_path: Path, git_server: GitServer, repository: Repository, ca: dict[str, str]
+) -> None:
+    before = repository.tip()
+    right = hashlib.sha256(json.dumps(git_pods.PROGRAM).encode()).hexdigest()
+    for name, expected in (("edited", "0" * 64), ("without-program", right)):
+        folder = publishing(tmp_path / name, git_server, ca)
+        folder.more["SWARM_ARTIFACT_SHA256"] = expected
+        if name == "without-program":
+            (folder.root / "artifact" / "program.json").unlink()
+        pod = folder.run("publish")
+        assert (pod.code, pod.commit.reason) == (ExitCode.FAILED, WorkerReason.GIT_REFUSED)
+        assert "somebody has edited the artifact's ConfigMap, so nothing was pushed" in str(pod.commit.message)
+        assert "Delete the ConfigMap, and the operator writes it again" in str(pod.commit.message)
+        assert (pod.records, repository.tip()) == ([], before)
+    folder = publishing(tmp_path / "right", git_server, ca)
+    folder.more["SWARM_ARTIFACT_SHA256"] = right
+    assert folder.run("publish").code == 0

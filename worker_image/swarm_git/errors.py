@@ -85,6 +85,16 @@ def refused(place: Place, what: str) -> GitError:
     return GitError(WorkerReason.GIT_REFUSED, f"{place.field}: {sentence(what)}", terminal=True)
 
 
+def edited(place: Place) -> GitError:
+    """Returns the error of an artifact that is not the one that the run has found."""
+    return GitError(
+        WorkerReason.GIT_REFUSED,
+        f"{place.field}: somebody has edited the artifact's ConfigMap, so nothing was pushed. Delete the ConfigMap, and "
+        "the operator writes it again; another attempt follows.",
+        terminal=False,
+    )
+
+
 def unreachable(place: Place, what: str) -> GitError:
     return GitError(WorkerReason.GIT_UNREACHABLE, f"{place.field}: {sentence(what)}", terminal=False)
 
