@@ -114,14 +114,17 @@ def test_a_new_commit_pays_only_for_what_it_changes(
     assert pinned["commit"] == first["commit"]
 
 
+@pytest.mark.parametrize("scope", ["", ' "{}"'], ids=["a helper", "a helper of one host, as gh auth setup-git"])
+@pytest.mark.parametrize("file", [".gitconfig", ".config/git/config"])
 def test_without_the_secret_in_the_file_git_uses_the_credentials_of_the_machines_user(
-    providers: Any, tmp_path: Path, server: GitServer, repository: Repository
+    providers: Any, tmp_path: Path, server: GitServer, repository: Repository, scope: str, file: str
 ) -> None:
     home = tmp_path / "home"
-    home.mkdir()
+    (home / file).parent.mkdir(parents=True)
     helper = f"!f() {{ echo username={USER}; echo password='{PASSWORD}'; }}; f"
     ca = tmp_path / "authority" / "ca.crt"
-    (home / ".gitconfig").write_text(f'[http]\n\tsslCAInfo = {ca}\n[credential]\n\thelper = "{helper}"\n')
+    section = f"[credential{scope.format(server.address)}]"
+    (home / file).write_text(f'[http]\n\tsslCAInfo = {ca}\n{section}\n\thelper = "{helper}"\n')
     ours = compiled(tmp_path / "git", server, providers(3), {}, with_secret=False, HOME=str(home))
     assert ours.status == 0, ours.output
     assert ours.report["origin"]["commit"] == repository.tip()

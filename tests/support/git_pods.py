@@ -84,10 +84,15 @@ def write_files(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
-def artifact(folder: Path, program: Any = PROGRAM, **changed: Any) -> Path:
-    """Writes the files of an artifact's ConfigMap."""
-    files = {"program.json": json.dumps(program), "report.json": json.dumps(report(**changed)), "report.md": MARKDOWN}
-    return write_files(folder, files)
+def artifact(folder: Path, program: Any = PROGRAM, markdown: str | None = MARKDOWN, **changed: Any) -> Path:
+    """Writes the files of an artifact's ConfigMap.
+
+    Args:
+        markdown: the report for people; None if the ConfigMap has none.
+        changed: fields of the report.
+    """
+    files = {"program.json": json.dumps(program), "report.json": json.dumps(report(**changed))}
+    return write_files(folder, files if markdown is None else {**files, "report.md": markdown})
 
 
 def opened(

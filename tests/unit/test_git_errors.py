@@ -86,6 +86,12 @@ def test_a_failed_fetch(said: str, reason: WorkerReason, told: str) -> None:
         ("ERROR: Permission to acme/app.git denied to bot.", REJECTED, "right to write to it"),
         ("git@host: Permission denied (publickey).", REJECTED, "with the right to write"),
         ("fatal: mismatched algorithms", REFUSED, "SHA-256"),
+        (
+            "remote: error: cannot lock ref 'refs/heads/a/b': 'refs/heads/a' exists; cannot create 'refs/heads/a/b'",
+            REFUSED,
+            "Rename or delete the branch a.",
+        ),
+        ("!\tx:refs/heads/main\t[remote rejected] (refname conflict)", REFUSED, "begins with main/"),
     ],
 )
 def test_a_failed_push(said: str, reason: WorkerReason, told: str) -> None:

@@ -1,6 +1,7 @@
 """What a pod prints and how it ends: with which credentials, on which errors, and without its secrets."""
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -534,3 +535,43 @@ def test_a_signing_key_with_a_passphrase_is_refused(
     assert (pod.code, pod.commit.reason) == (ExitCode.BAD_INPUT, WorkerReason.GIT_CREDENTIALS_REJECTED)
     assert "spec.artifact.git.signingKey.secret" in str(pod.commit.message)
     assert GitDestination.model_validate(spec).signing_key is not None
+
+
+@pytest.mark.parametrize("key", [None, "", "\n"], ids=["missing", "empty", "blank"])
+def test_a_missing_signing_key_is_asked_for_again(
+    tmp_path: Path, git_server: GitServer, repository: Repository, ca: dict[str, str], key: str | None
+) -> None:
+    before = repository.tip()
+    spec = destination(git_server, signingKey={"secret": {"name": "signing", "key": "ssh"}})
+    folder = PodFolder.made(tmp_path / "pod", git_pods.request(destination=spec), ca, key)
+    git_pods.artifact(folder.root / "artifact")
+    pod = folder.run("publish")
+    assert (pod.code, pod.commit.reason) == (ExitCode.FAILED, WorkerReason.MISSING_SECRET)
+    assert pod.commit.message == (
+        "spec.artifact.git.signingKey.secret: there is no Secret signing, or its key ssh is missing or empty. "
+        "Create it; another attempt follows."
+    )
+    assert repository.tip() == before
+
+
+# Edited artifacts
+
+
+def test_an_artifact_that_somebody_has_edited_is_not_pushed(
+    tmp_path: Path, git_server: GitServer, repository: Repository, ca: dict[str, str]
+) -> None:
+    before = repository.tip()
+    right = hashlib.sha256(json.dumps(git_pods.PROGRAM).encode()).hexdigest()
+    for name, expected in (("edited", "0" * 64), ("without-program", right)):
+        folder = publishing(tmp_path / name, git_server, ca)
+        folder.more["SWARM_ARTIFACT_SHA256"] = expected
+        if name == "without-program":
+            (folder.root / "artifact" / "program.json").unlink()
+        pod = folder.run("publish")
+        assert (pod.code, pod.commit.reason) == (ExitCode.FAILED, WorkerReason.GIT_REFUSED)
+        assert "somebody has edited the artifact's ConfigMap, so nothing was pushed" in str(pod.commit.message)
+        assert "Delete the ConfigMap, and the operator writes it again" in str(pod.commit.message)
+        assert (pod.records, repository.tip()) == ([], before)
+    folder = publishing(tmp_path / "right", git_server, ca)
+    folder.more["SWARM_ARTIFACT_SHA256"] = right
+    assert folder.run("publish").code == 0

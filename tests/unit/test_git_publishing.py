@@ -42,8 +42,9 @@ def publisher(git_server: GitServer, authority: Authority, tmp_path: Path) -> Ca
             "path": "out/triage",
         }
         changed = more.pop("report", {})
+        markdown = more.pop("markdown", git_pods.MARKDOWN)
         destination = GitDestination.model_validate({**spec, **more})
-        folder = git_pods.artifact(tmp_path / f"artifact-{next(number)}", program, **changed)
+        folder = git_pods.artifact(tmp_path / f"artifact-{next(number)}", program, markdown, **changed)
         artifact = read_artifact(destination, git_pods.parsed(git_pods.request(run=run)), folder)
         return Publisher(git_pods.opened(destination, secret), destination, artifact, clock=clock)
 
@@ -73,17 +74,25 @@ def test_only_the_files_of_the_artifact_change(repository: Repository, publish: 
     assert repository.git("fsck", "--full") == ""
 
 
-def test_json_has_sorted_keys_so_that_differences_are_differences_of_values(
+def test_the_program_has_the_bytes_of_the_config_map(repository: Repository, publish: Publish) -> None:
+    repository.commit({"a.py": b"a"})
+    # DSPy writes a demonstration's dict into the prompt in the order of its keys.
+    program = {"b": {"demos": [{"question": {"z": "naïve?", "a": 1}}]}, "a": 1}
+    pushed = publish(program=program)
+    text = repository.read("out/triage/program.json")
+    assert text == json.dumps(program)
+    assert pushed.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert f"Artifact-SHA256: {pushed.sha256}" in repository.messages()[0]
+
+
+def test_the_report_has_sorted_keys_so_that_differences_are_differences_of_values(
     repository: Repository, publish: Publish
 ) -> None:
     repository.commit({"a.py": b"a"})
-    pushed = publish()
-    text = repository.git("cat-file", "blob", "main:out/triage/program.json")
-    assert text + "\n" == json.dumps(git_pods.PROGRAM, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
-    assert "naïve" in text
-    assert repository.read("out/triage/report.json").startswith('{\n  "scores": {\n    "baseline": 60.0')
+    publish(report={"notes": ["naïve"]})
+    told = git_pods.report(notes=["naïve"])
+    assert repository.read("out/triage/report.json") == json.dumps(told, sort_keys=True, indent=2, ensure_ascii=False)
     assert repository.read("out/triage/report.md") == git_pods.MARKDOWN.strip()
-    assert pushed.sha256 == hashlib.sha256(json.dumps(git_pods.PROGRAM).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -126,6 +135,27 @@ def test_scores_of_the_test_set_come_first(repository: Repository, publish: Publ
     assert "Score: 70.00\nBaseline: 50.00\nArtifact" in repository.messages()[0]
 
 
+@pytest.mark.parametrize("markdown", ["", None], ids=["empty", "missing"])
+def test_an_old_report_for_people_is_removed_if_there_is_no_new_one(
+    repository: Repository, publisher: Callable[..., Publisher], markdown: str | None
+) -> None:
+    before = repository.commit(
+        {"out/triage/report.md": b"old", "out/triage/README.md": b"stays", "report.md": b"stays"}
+    )
+    publisher(markdown=markdown).publish()
+    changed = repository.git("diff-tree", "-r", "--name-status", before, "main").splitlines()
+    assert changed == ["A\tout/triage/program.json", "A\tout/triage/report.json", "D\tout/triage/report.md"]
+
+
+def test_without_a_report_for_people_nothing_is_removed(
+    repository: Repository, publisher: Callable[..., Publisher]
+) -> None:
+    before = repository.commit({"a.py": b"a"})
+    publisher(markdown=None).publish()
+    changed = repository.git("diff-tree", "-r", "--name-status", before, "main").splitlines()
+    assert changed == ["A\tout/triage/program.json", "A\tout/triage/report.json"]
+
+
 def test_the_same_bytes_make_no_commit(repository: Repository, publish: Publish) -> None:
     repository.commit({"a.py": b"a"})
     first = publish()
@@ -142,6 +172,17 @@ def test_a_run_makes_one_commit_even_after_others(repository: Repository, publis
     again = publish()
     assert (again.outcome, again.commit) == (PushOutcome.PUSHED, first.commit)
     assert len(repository.messages()) == 5
+
+
+def test_another_artifact_of_the_same_run_makes_another_commit(repository: Repository, publish: Publish) -> None:
+    repository.commit({"a.py": b"a"})
+    partial = publish(program={"partial": 1})
+    winner = publish(program={"winner": 1})
+    assert (winner.outcome, winner.commit) == (PushOutcome.PUSHED, repository.tip())
+    assert winner.commit != partial.commit
+    assert json.loads(repository.read("out/triage/program.json")) == {"winner": 1}
+    assert publish(program={"winner": 1}) == winner
+    assert len(repository.messages()) == 3
 
 
 def test_the_first_commit_of_an_empty_repository_makes_the_branch(repository: Repository, publish: Publish) -> None:
@@ -309,6 +350,26 @@ def test_a_run_that_is_published_again_keeps_its_commit_and_asks_for_its_pull_re
     assert len(opened) == 2
 
 
+def test_another_artifact_of_the_same_run_replaces_the_commit_of_the_pull_request(
+    repository: Repository, publish: Publish, opened: list[tuple[Any, ...]]
+) -> None:
+    repository.commit({"a.py": b"a"})
+    publish(program={"partial": 1}, **REQUEST)
+    winner = publish(program={"winner": 1}, **REQUEST)
+    assert winner.commit == repository.tip(OWN)
+    assert json.loads(repository.read("out/triage/program.json", OWN)) == {"winner": 1}
+
+
+def test_a_request_follows_for_the_winner_after_the_partial_one_is_merged(
+    repository: Repository, publish: Publish, opened: list[tuple[Any, ...]]
+) -> None:
+    repository.commit({"a.py": b"a"})
+    repository.git("update-ref", "refs/heads/main", publish(program={"partial": 1}, **REQUEST).commit)
+    winner = publish(program={"winner": 1}, **REQUEST)
+    assert (winner.branch, winner.commit) == (OWN, repository.tip(OWN))
+    assert repository.git("rev-parse", f"{OWN}^") == repository.tip()
+
+
 def test_no_pull_request_is_made_for_what_the_base_has(
     repository: Repository, publish: Publish, opened: list[tuple[Any, ...]]
 ) -> None:
@@ -331,6 +392,18 @@ def test_a_commit_of_somebody_else_on_the_own_branch_is_not_dropped(
     assert (error.reason, error.terminal) == (WorkerReason.GIT_REFUSED, True)
     assert theirs[:12] in str(error)
     assert repository.tip(OWN) == theirs
+
+
+@pytest.mark.parametrize("there", ["dspy", "dspy/team", f"{OWN}/fix"])
+def test_a_branch_in_the_way_of_the_own_branch_is_named(
+    repository: Repository, publish: Publish, opened: list[tuple[Any, ...]], there: str
+) -> None:
+    repository.commit({"a.py": b"a"})
+    repository.commit({"a.py": b"a"}, there)
+    error = refused(publish, **REQUEST)
+    assert (error.reason, error.terminal) == (WorkerReason.GIT_REFUSED, True)
+    assert f"has a branch {there}, so git cannot make the branch {OWN}" in str(error)
+    assert f"Rename or delete the branch {there}." in str(error)
 
 
 def test_a_pull_request_needs_a_branch_to_be_merged_into(

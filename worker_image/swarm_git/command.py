@@ -1,4 +1,7 @@
-"""Runs git in a closed environment: none of its configuration comes from the machine, the user or the repository."""
+"""Runs git in a closed environment: none of its configuration comes from the machine, the user or the repository.
+
+Only on a laptop, git may use the configuration of the machine and of its user, for their credentials.
+"""
 
 import os
 import signal
@@ -20,8 +23,6 @@ SILENT_SECONDS = 60
 CONNECT_SECONDS = 20
 _PASSED = ("PATH", "TMPDIR", *PROXIES, "no_proxy", "NO_PROXY")
 _ENVIRONMENT: Final = {
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_TERMINAL_PROMPT": "0",
     # Neither `file`, which would read the pod's files, nor `ext`, which runs programs.
     "GIT_ALLOW_PROTOCOL": "https:http:ssh",
@@ -32,9 +33,12 @@ _ENVIRONMENT: Final = {
     "GIT_SSH_VARIANT": "ssh",
     "LC_ALL": "C",
 }
+_NO_FILES: Final = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
+"""Variables with which git reads no configuration of the machine or the user."""
+_NO_HELPERS: Final = {"credential.helper": ""}
+"""Clears all helpers, also those of one host."""
 _CONFIG: Final = {
     "core.hooksPath": "/dev/null",
-    "credential.helper": "",
     # git would ask for credentials of the other host, or send ours.
     "http.followRedirects": "false",
     "http.emptyAuth": "false",
@@ -64,12 +68,14 @@ class Access:
         config: further configuration of git. It travels in variables, so no list of processes shows it.
         token: the password or token, for the API of the server; empty for ssh.
         ca_file: certificates of the only CAs to trust; None for those of the machine.
+        users_config: whether git uses the configuration of the machine and its user, with their credential helpers.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
     token: str = field(default="", repr=False)
     ca_file: Path | None = None
+    users_config: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,8 @@ class Git:
                 _end(process)
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        config = {**_CONFIG, "http.lowSpeedTime": str(self._patience.silence), **self.access.config}
+        no_files, no_helpers = ({}, {}) if self.access.users_config else (_NO_FILES, _NO_HELPERS)
+        config = {**_CONFIG, **no_helpers, "http.lowSpeedTime": str(self._patience.silence), **self.access.config}
         pairs = enumerate(config.items())
         numbered = {
             name: value
@@ -192,6 +199,7 @@ class Git:
         return {
             **{name: os.environ[name] for name in _PASSED if name in os.environ},
             **_ENVIRONMENT,
+            **no_files,
             "HOME": str(self._home),
             "XDG_CONFIG_HOME": str(self._home),
             "GIT_DIR": str(self._repository),

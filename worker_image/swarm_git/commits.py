@@ -17,9 +17,11 @@ from swarm_wire.spec.git import GitDestination
 from swarm_wire.spending import MICRO
 
 COMMITTER: Final = ("dspy-swarm", "dspy-swarm@users.noreply.dspy-swarm.dev")
-COMPILATION, RUN_ID = "DSPyCompilation", "Run-Id"
-"""Trailers by which a later run finds its own commits."""
+COMPILATION, RUN_ID, ARTIFACT = "DSPyCompilation", "Run-Id", "Artifact-SHA256"
+"""Trailers by which a pod finds the commit of its artifact."""
 _FILE, _EXECUTABLE, _FOLDER, _SYMLINK = "100644", "100755", "040000", "120000"
+_REMOVED: Final = f"0 {'0' * 40}"
+"""Mode and id with which `git update-index` removes a file."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Artifact:
     """What a run publishes.
 
     Attributes:
-        sha256: that of the program file in the artifact's ConfigMap, not of the one in git, whose keys are sorted.
-        files: content by path in the repository.
+        sha256: that of the program file. The file has the same bytes in git and in the artifact's ConfigMap.
+        files: content by path in the repository; None for a file that must not be there.
         message: the commit's message, with its trailers.
         markdown: the report for people.
     """
@@ -36,7 +38,7 @@ class Artifact:
     compilation: str
     run_id: str
     sha256: str
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes | None]
     message: str
     markdown: str
 
@@ -58,9 +60,10 @@ def read_artifact(destination: GitDestination, request: RunRequest, folder: Path
     told = markdown.read_bytes() if markdown.exists() else b""
     digest = sha256(program).hexdigest()
     files = {
-        names.PROGRAM_FILE: _sorted(program),
+        # DSPy writes a demonstration's dict into the prompt in the order of its keys, so they must not be sorted.
+        names.PROGRAM_FILE: program,
         names.REPORT_FILE: _sorted(report),
-        **({names.MARKDOWN_FILE: told} if told else {}),
+        names.MARKDOWN_FILE: told or None,
     }
     facts = _Facts(request, Report.model_validate_json(report), digest)
     return Artifact(
@@ -118,7 +121,7 @@ class _Facts:
         yield f"Baseline: {baseline}"
         if self.report.usage.micro_usd is not None:
             yield f"Cost-USD: {self.report.usage.micro_usd / MICRO:.4f}"
-        yield f"Artifact-SHA256: {self.sha256}"
+        yield f"{ARTIFACT}: {self.sha256}"
 
 
 def _figure(score: float | None) -> str:
@@ -126,11 +129,14 @@ def _figure(score: float | None) -> str:
 
 
 def earlier(git: Git, start: str, artifact: Artifact) -> str | None:
-    """Returns the commit of this run in a history; None if there is none."""
-    form = f"%H%x09{_trailer(RUN_ID)}%x09{_trailer(COMPILATION)}"
+    """Returns the commit in a history with which this run has published this artifact; None if there is none.
+
+    A run that goes on after a limit has ended it publishes a second artifact.
+    """
+    form = "%x09".join(("%H", *map(_trailer, (RUN_ID, COMPILATION, ARTIFACT))))
     for line in git.text("log", "--no-show-signature", f"--format={form}", start).splitlines():
         commit, *found = line.split("\t")
-        if found == [artifact.run_id, artifact.compilation]:
+        if found == [artifact.run_id, artifact.compilation, artifact.sha256]:
             return commit
     return None
 
@@ -146,16 +152,23 @@ def _trailer(key: str) -> str:
     return f"%(trailers:key={key},valueonly,separator=%x2C)"
 
 
-def tree_with(git: Git, parent: str | None, files: Mapping[str, bytes]) -> str:
-    """Returns the id of the parent's tree with these files in it. Raises GitError if something is in their place."""
+def tree_with(git: Git, parent: str | None, files: Mapping[str, bytes | None]) -> str:
+    """Returns the id of the parent's tree with these files in it. Raises GitError if something is in their place.
+
+    Args:
+        files: as in Artifact.
+    """
     if parent is not None:
         _check_places(git, parent, files)
     index = {"GIT_INDEX_FILE": "index"}
     git.run("read-tree", *([parent] if parent else ["--empty"]), more=index)
     lines = []
     for path, data in files.items():
-        blob = git.text("hash-object", "-w", "--no-filters", "--stdin", stdin=data)
-        lines.append(f"{_FILE} {blob}\t{path}\0")
+        if data is None:
+            lines.append(f"{_REMOVED}\t{path}\0")
+        else:
+            blob = git.text("hash-object", "-w", "--no-filters", "--stdin", stdin=data)
+            lines.append(f"{_FILE} {blob}\t{path}\0")
     git.run("update-index", "--add", "-z", "--index-info", stdin="".join(lines).encode(), more=index)
     # Other files' contents are not fetched, so git must not look for them.
     return git.text("write-tree", "--missing-ok", more=index)

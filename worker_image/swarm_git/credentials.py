@@ -80,7 +80,7 @@ def access_to(place: Place, folder: Path | None, scratch: Path, masks: Masks) ->
     texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in files(folder)}
     values = {name: text.strip("\r\n") for name, text in texts.items() if text.strip()}
     if not values:
-        raise missing_secret(place)
+        raise missing_secret(place.field, place.secret)
     secret = _Secret(folder, values, place, scratch)
     return _https(secret, masks) if place.url.startswith("https://") else _ssh(secret)
 

@@ -8,6 +8,10 @@ from typing import Final
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import sentence
 
+IN_THE_WAY: Final = re.compile(
+    r"exists; cannot create|there are still refs under|directory/file conflict|refname conflict", re.IGNORECASE
+)
+"""What git says if a branch has the name of another one's folder."""
 QUOTED_LINES = 4
 """A message about an unknown failure quotes so many of the last lines that git has printed."""
 QUOTED_CHARACTERS = 600
@@ -57,11 +61,17 @@ def credentials_rejected(place: Place, what: str) -> GitError:
     return GitError(WorkerReason.GIT_CREDENTIALS_REJECTED, f"{place.field}: {sentence(what)}", terminal=True)
 
 
-def missing_secret(place: Place) -> GitError:
-    """Returns the error of a Secret that does not exist, or holds nothing. It may be created later."""
+def missing_secret(field: str, name: str | None, key: str | None = None) -> GitError:
+    """Returns the error of a Secret that does not exist, or holds nothing. It may be created later.
+
+    Args:
+        field: path of the field in the spec that names the Secret.
+        key: the only key that is needed; None if several keys would do.
+    """
+    lacking = "it is empty" if key is None else f"its key {key} is missing or empty"
     return GitError(
         WorkerReason.MISSING_SECRET,
-        f"{place.field}: there is no Secret {place.secret}, or it is empty. Create it; another attempt follows.",
+        f"{field}: there is no Secret {name}, or {lacking}. Create it; another attempt follows.",
         terminal=False,
     )
 
@@ -73,6 +83,16 @@ def not_found(place: Place, what: str) -> GitError:
 def refused(place: Place, what: str) -> GitError:
     """Returns the error of a push that the server, or this program, does not allow."""
     return GitError(WorkerReason.GIT_REFUSED, f"{place.field}: {sentence(what)}", terminal=True)
+
+
+def edited(place: Place) -> GitError:
+    """Returns the error of an artifact that is not the one that the run has found."""
+    return GitError(
+        WorkerReason.GIT_REFUSED,
+        f"{place.field}: somebody has edited the artifact's ConfigMap, so nothing was pushed. Delete the ConfigMap, and "
+        "the operator writes it again; another attempt follows.",
+        terminal=False,
+    )
 
 
 def unreachable(place: Place, what: str) -> GitError:
@@ -194,6 +214,18 @@ def _hook(place: Place, said: str) -> GitError:
     )
 
 
+def _in_the_way(place: Place, said: str) -> GitError:
+    if found := re.search(r"'refs/heads/([^']+)' exists; cannot create", said, re.IGNORECASE):
+        there, it = f"has a branch {found[1]}", f"the branch {found[1]}"
+    else:
+        name = place.wanted.removeprefix("the branch ")
+        above = name.split("/")[:-1]
+        folders = ["/".join(above[:end]) for end in range(1, len(above) + 1)]
+        named = f"is {' or '.join(folders)}, or begins with {name}/" if folders else f"begins with {name}/"
+        there, it = f"has a branch whose name {named}", "that branch"
+    return refused(place, f"{place.url} {there}, so git cannot make {place.wanted}. Rename or delete {it}")
+
+
 def _full(place: Place, _: str) -> GitError:
     return GitError(
         WorkerReason.INFRASTRUCTURE_FAILED,
@@ -244,6 +276,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Place, str], GitError]], ...]] = (
     (r"unadvertised object", _unadvertised),
     (r"couldn't find remote ref|not our ref|invalid refspec|no such remote ref|remote branch .* not found", _no_ref),
     (r"mismatched algorithms|unsupported object format|unknown object format", _other_ids),
+    (IN_THE_WAY.pattern, _in_the_way),
     (
         r"protected branch|pre-receive hook declined|hook declined|not allowed to push|gh00\d|branch is currently "
         r"checked out|denyupdating|deny updating|funny refname|\(prohibited|deletion prohibited|read.only",

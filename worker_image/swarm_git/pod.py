@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from swarm_git import snapshot
 from swarm_git.command import Failed, Git
-from swarm_git.commits import read_artifact
+from swarm_git.commits import Artifact, read_artifact
 from swarm_git.credentials import access_to, private_key
-from swarm_git.errors import GitError, Place, explained
+from swarm_git.errors import GitError, Place, edited, explained, missing_secret
 from swarm_git.masking import Masks
 from swarm_git.output import Output
 from swarm_git.publishing import Publisher
@@ -28,7 +28,7 @@ from swarm_wire import names
 from swarm_wire.messages import RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.spec.git import GitRepository
+from swarm_wire.spec.git import GitDestination, GitRepository, SigningKey
 from swarm_wire.spec.problems import problems
 
 
@@ -84,16 +84,36 @@ def _publish(pod: Pod) -> None:
     if destination is None:
         raise GitError(WorkerReason.INVALID_SPEC, "spec.artifact.git is not set, so there is nothing to publish.", True)
     git = pod.repository("spec.artifact.git", destination, writes=True)
-    artifact = read_artifact(destination, pod.request, pod.folder(names.ENV_ARTIFACT_DIR, names.ARTIFACT_DIR))
-    key = None
-    if destination.signing_key is not None:
-        text = (pod.folder(names.ENV_SIGNING_DIR, names.SIGNING_DIR) / names.SIGNING_FILE).read_text(encoding="utf-8")
-        pod.masks.add("key", text)
-        key = private_key(pod.scratch / "signing", text)
+    artifact = _artifact(pod, destination, git.place)
+    key = None if destination.signing_key is None else _signing_key(pod, destination.signing_key)
     with _explaining(git.place):
         pushed = Publisher(git, destination, artifact, key).publish()
     pod.output.put(Record(RecordKind.PUSHED, pushed.to_header()))
     pod.output.say(f"{pushed.outcome}: {pushed.branch} of {pushed.url} has commit {pushed.commit}")
+
+
+def _artifact(pod: Pod, destination: GitDestination, place: Place) -> Artifact:
+    """Returns the artifact. Raises GitError if it is not the one that the operator has told to publish."""
+    expected = pod.environment.get(names.ENV_ARTIFACT_SHA256)
+    try:
+        found = read_artifact(destination, pod.request, pod.folder(names.ENV_ARTIFACT_DIR, names.ARTIFACT_DIR))
+    except FileNotFoundError:
+        if expected:
+            raise edited(place) from None
+        raise
+    if expected and found.sha256 != expected:
+        raise edited(place)
+    return found
+
+
+def _signing_key(pod: Pod, spec: SigningKey) -> Path:
+    """Returns a file with the key that signs commits. Raises GitError if there is no key."""
+    mounted = pod.folder(names.ENV_SIGNING_DIR, names.SIGNING_DIR) / names.SIGNING_FILE
+    text = mounted.read_text(encoding="utf-8", errors="replace") if mounted.exists() else ""
+    if not text.strip():
+        raise missing_secret("spec.artifact.git.signingKey.secret", spec.secret.name, spec.secret.key)
+    pod.masks.add("key", text)
+    return private_key(pod.scratch / "signing", text)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Publisher:
     clock: Clock = Clock()
 
     def publish(self) -> Pushed:
-        """Returns where the artifact is. It may be called again at any time, and makes no second commit of one run.
+        """Returns where the artifact is. It may be called again at any time, and makes no second commit of one artifact.
 
         Raises GitError.
         """
@@ -138,7 +138,7 @@ class Publisher:
         return commits.commit_tree(self.git, tree, parent, self.artifact.message, by)
 
     def _reusable(self, old: str | None, base: str) -> str | None:
-        """Returns the own branch's commit if this run has made it on the same base."""
+        """Returns the own branch's commit if this run has made it of this artifact on the same base."""
         if old is None or self.git.text("log", "-1", "--format=%P", old) != base:
             return None
         return commits.earlier(self.git, f"{base}..{old}", self.artifact)

@@ -6,17 +6,14 @@ from hashlib import sha256
 from typing import Final
 
 from swarm_git.command import Failed, Git
-from swarm_git.errors import explained
+from swarm_git.errors import IN_THE_WAY, explained
 
 DEPTH = 100
-"""How many commits of a branch's history are fetched. Among them, the pod looks for the commit of its own run."""
+"""How many commits of a branch's history are fetched. Among them, the pod looks for the commit of its own artifact."""
 _TOO_LATE: Final = re.compile(
     r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to lock|failed to update ref|unable to lock"
     r"|incorrect old value|reference already exists|is at [0-9a-f]+ but expected|remote ref updated since checkout",
     re.IGNORECASE,
-)
-_IN_THE_WAY: Final = re.compile(
-    r"exists; cannot create|there are still refs under|directory/file conflict", re.IGNORECASE
 )
 
 
@@ -59,7 +56,7 @@ def push(git: Git, commit: str, branch: str, instead_of: str | None = None) -> s
         git.run("push", "--porcelain", "--quiet", *lease, git.place.url, f"{commit}:{ref}")
     except Failed as failed:
         said = failed.out.decode(errors="replace") + failed.said
-        if _TOO_LATE.search(said) and not _IN_THE_WAY.search(said):
+        if _TOO_LATE.search(said) and not IN_THE_WAY.search(said):
             return said
         raise explained(said, replace(git.place, wanted=f"the branch {branch}")) from None
     return None

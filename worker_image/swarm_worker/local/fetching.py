@@ -1,7 +1,6 @@
 """Fetches the program's files from git, and data from URLs, on this machine, as pods do in a cluster."""
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +19,15 @@ from swarm_worker.local.documents import Manifest
 from swarm_worker.local.reasons import LocalReason
 from swarm_worker.user.urls import Urls
 
-_OWN: Final = ("HOME", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME")
-"""Variables by which git and ssh find the user's own credentials."""
+_OWN: Final = (
+    "HOME",
+    "SSH_AUTH_SOCK",
+    "XDG_CONFIG_HOME",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+)
+"""Variables by which git, its helpers and ssh find the user's own credentials."""
 
 
 def with_files(manifest: Manifest) -> Manifest:
@@ -68,11 +74,6 @@ def _fetched(source: GitSource, secret: Mapping[str, bytes]) -> snapshot.Archive
 
 
 def _own_access() -> Access:
-    """Returns the access of this machine's user: helpers and rewritten URLs of ~/.gitconfig, and ssh."""
+    """Returns the access of this machine's user: helpers and rewritten URLs of git's configuration, and ssh."""
     environment = {name: os.environ[name] for name in _OWN if name in os.environ}
-    found = subprocess.run(
-        ["git", "config", "--get", "credential.helper"], capture_output=True, text=True, check=False, timeout=10
-    )
-    helper = found.stdout.strip()
-    config = Path(os.environ.get("GIT_CONFIG_GLOBAL") or Path.home() / ".gitconfig")
-    return Access({**environment, "GIT_CONFIG_GLOBAL": str(config)}, {"credential.helper": helper} if helper else {})
+    return Access({"XDG_CONFIG_HOME": str(Path.home() / ".config"), **environment}, users_config=True)
