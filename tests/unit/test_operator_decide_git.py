@@ -74,7 +74,15 @@ def of(changes: dict[str, Any], *shards: Any, **fields: Any) -> World:
 
 def git_order(role: ObjectKind, changes: dict[str, Any], round_: int, attempt: int = 1, artifact: str = "") -> StartJob:
     return StartJob(
-        role, given(changes)[1], round_, attempt, GIT_SECONDS, {}, image=SETTINGS.git_image, artifact=artifact
+        role,
+        given(changes)[1],
+        round_,
+        attempt,
+        GIT_SECONDS,
+        {},
+        image=SETTINGS.git_image,
+        artifact=artifact,
+        environment={"SWARM_ARTIFACT_SHA256": ARTIFACT.sha256} if artifact else {},
     )
 
 
@@ -340,7 +348,9 @@ def test_a_pod_with_git_credentials_has_no_api_key_and_no_variable_of_the_user(
     pod_spec = manifest(order)["spec"]["template"]["spec"]
     (container,) = pod_spec["containers"]
     assert container["image"] == SETTINGS.git_image
-    assert [entry["name"] for entry in container["env"]] == ["SWARM_NONCE", "SWARM_LINGER_SECONDS", "HOME"]
+    names = [entry["name"] for entry in container["env"]]
+    expected = ["SWARM_ARTIFACT_SHA256"] if order.role is ObjectKind.PUBLISH else []
+    assert names == ["SWARM_NONCE", "SWARM_LINGER_SECONDS", "HOME", *expected]
     assert "envFrom" not in container
     paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] != "tmp"}
     found = {paths[volume.pop("name")]: volume for volume in pod_spec["volumes"] if volume["name"] != "tmp"}

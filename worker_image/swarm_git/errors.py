@@ -89,7 +89,7 @@ def edited(place: Place) -> GitError:
     """Returns the error of an artifact that is not the one that the run has found."""
     return GitError(
         WorkerReason.GIT_REFUSED,
-        f"{place.field}: somebody has edited the artifact's ConfigMap, so nothing was pushed. Delete the ConfigMap, and "
+        f"{place.field}: somebody has edited the artifact's ConfigMap, so nothing was pushed. Delete it, and "
         "the operator writes it again; another attempt follows.",
         terminal=False,
     )

@@ -51,7 +51,7 @@ class Publisher:
     clock: Clock = Clock()
 
     def publish(self) -> Pushed:
-        """Returns where the artifact is. It may be called again at any time, and makes no second commit of one artifact.
+        """Returns where the artifact is. It may be called again at any time: an artifact gets one commit.
 
         Raises GitError.
         """

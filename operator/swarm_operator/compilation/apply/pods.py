@@ -73,7 +73,7 @@ def pod_spec(order: StartJob, job: str) -> Manifest:
 
 def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manifest:
     run, resources, role = order.run, order.run.spec.swarm.resources, ROLES[order.role]
-    given = _given(order, job) if role.repository is None else _plain(_own(run, job))
+    given = _given(order, job) if role.repository is None else [*_plain(_own(run, job)), *_of_this_job(order)]
     return {
         "name": object_names.CONTAINER,
         "image": order.image or run.image,

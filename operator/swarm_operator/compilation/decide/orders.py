@@ -70,11 +70,14 @@ def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> Star
     return replace(made, pods=slices, parallel=min(spec.swarm.pods, slices), seconds=seconds)
 
 
-def transfer_job(s: Situation, role: ObjectKind, round_: int, attempt: int, artifact: str = "") -> StartJob:
+def transfer_job(
+    s: Situation, role: ObjectKind, round_: int, attempt: int, artifact: str = "", sha256: str = ""
+) -> StartJob:
     """Returns the Job with one pod that fetches or publishes. It makes no LM call.
 
     Args:
         artifact: name of the ConfigMap with the artifact to publish.
+        sha256: digest of the artifact's program. The pod publishes no other one.
     """
     assert s.world.run is not None, "the run was opened"
     uses_git = ROLES[role].repository is not None
@@ -89,6 +92,7 @@ def transfer_job(s: Situation, role: ObjectKind, round_: int, attempt: int, arti
         pull_policy=s.settings.image_pull_policy,
         image=s.settings.git_image if uses_git else "",
         artifact=artifact,
+        environment={names.ENV_ARTIFACT_SHA256: sha256} if sha256 else {},
     )
 
 

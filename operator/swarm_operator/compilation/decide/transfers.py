@@ -56,7 +56,7 @@ def publish(s: Situation, artifact: Artifact, published: ArtifactStatus) -> Move
         s,
         ObjectKind.PUBLISH,
         finding,
-        partial(transfer_job, s, ObjectKind.PUBLISH, s.planned, artifact=there.name),
+        partial(transfer_job, s, ObjectKind.PUBLISH, s.planned, artifact=there.name, sha256=artifact.sha256),
     )
 
 
