@@ -160,3 +160,23 @@ def test_what_git_cannot_fetch_ends_the_run_before_the_first_call(
     assert (ours.status, ours.requests) == (1, 0)
     assert reason in ours.output
     assert says in ours.output
+
+
+def test_data_in_lfs_are_missed_by_name(
+    providers: Any, tmp_path: Path, server: GitServer, repository: Repository
+) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
+    repository.commit({"programs/data/train.jsonl": pointer})
+    ours = compiled(tmp_path / "git", server, providers(3), {})
+    assert (ours.status, ours.requests) == (1, 0)
+    assert "there is no train.jsonl" in ours.output
+    assert "LFS" in ours.output
+
+
+def test_a_laptop_that_lacks_the_secret_says_so_and_promises_no_other_attempt(
+    providers: Any, tmp_path: Path, server: GitServer, repository: Repository
+) -> None:
+    ours = compiled(tmp_path / "git", server, providers(3), {}, with_secret=False, HOME=str(tmp_path))
+    assert ours.status == 1
+    assert "The Secret 'git' is not in these files" in " ".join(ours.output.split())
+    assert "nother attempt" not in ours.output

@@ -76,3 +76,9 @@ def test_problems_of_a_runs_request_are_worded_like_problems_of_a_spec() -> None
     assert [str(problem) for problem in problems(error.value)] == [
         "spec.swarm.pods must be greater than or equal to 1 (it is 0)"
     ]
+
+
+def test_a_problem_with_a_url_does_not_show_the_credentials_in_it() -> None:
+    [found] = said(**{"program.source": {"git": {"url": "https://alice:secret-4711@git.example.com/app.git"}}})
+    assert "secret-4711" not in found
+    assert "https://...@git.example.com/app.git" in found

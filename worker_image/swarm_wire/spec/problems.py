@@ -1,6 +1,7 @@
 """Error messages for invalid specs."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args, get_type_hints
@@ -13,6 +14,7 @@ from swarm_wire.spec.schema import FORMS, api_name
 
 Place = tuple[str | int, ...]
 
+_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 _MAY_BE_SECRET: Final = frozenset({"apiKey", "value", "headers", "body", "more"})
 """Fields into which people write secrets by mistake. Messages do not show the values of these fields."""
 
@@ -49,6 +51,8 @@ def problems(error: ValidationError) -> list[Problem]:
 
 def _what(found: ErrorDetails, place: Place) -> str:
     given, is_told = found["input"], not _MAY_BE_SECRET.intersection(place)
+    if isinstance(given, str):
+        given = _CREDENTIALS.sub("://...@", given)
     shown = f" (it is {given!r:.100})" if is_told and isinstance(given, str | int | float | bool) else ""
     match found["type"]:
         case "extra_forbidden":

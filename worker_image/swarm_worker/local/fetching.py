@@ -1,6 +1,7 @@
 """Fetches the program's files from git, and data from URLs, on this machine, as pods do in a cluster."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def with_files(manifest: Manifest) -> Manifest:
     try:
         return replace(manifest, snapshot=tuple(_fetched(source.git, manifest.git_secret).records()))
     except GitError as error:
-        raise BadInput(error.reason, str(error)) from None
+        raise BadInput(error.reason, _told(error, source.git, manifest)) from None
     except FileNotFoundError:
         raise BadInput(
             LocalReason.GIT_MISSING,
@@ -71,6 +72,17 @@ def _fetched(source: GitSource, secret: Mapping[str, bytes]) -> snapshot.Archive
             (Path(given) / key).write_bytes(value)
         access = access_to(place, Path(given), Path(scratch), masks) if secret else _own_access()
         return snapshot.fetch(Git(Path(scratch), access, place, masks), source)
+
+
+def _told(error: GitError, source: GitSource, manifest: Manifest) -> str:
+    """Returns the error for people at a laptop, where no other attempt follows."""
+    text = re.sub(r"[;.] [Aa]nother attempt follows", "", str(error))
+    if source.secret is None or manifest.git_secret:
+        return text
+    return (
+        f"{text} The Secret {source.secret.name!r} is not in these files, so git used your own credentials. To use "
+        "others, add the Secret to the file after a line of ---."
+    )
 
 
 def _own_access() -> Access:

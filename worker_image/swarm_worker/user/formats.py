@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
+from swarm_worker.user.sources import left_out
 
 Row = Mapping[str, Any]
 
@@ -37,7 +38,8 @@ def read(path: Path, where: str) -> Iterator[Row]:
     except FileNotFoundError:
         there = ", ".join(sorted(p.name for p in path.parent.glob("*") if not p.name.startswith("."))[:20])
         raise BadInput(
-            _REASON, f"{where}: there is no {path.name} in {path.parent}. There: {there or 'nothing'}."
+            _REASON,
+            " ".join([f"{where}: there is no {path.name} in {path.parent}. There: {there or 'nothing'}.", *left_out()]),
         ) from None
     except OSError as error:
         raise BadInput(_REASON, f"{where}: {path.name} cannot be read: {sentence(str(error))}") from None

@@ -91,6 +91,12 @@ def snapshot() -> tuple[Snapshot, bytes] | None:
     return head, archive
 
 
+def left_out() -> list[str]:
+    """Returns what the fetched files lack, such as files in LFS, as sentences for people."""
+    found = snapshot()
+    return found[0].notes if found else []
+
+
 def _of_git(source: GitSource, sources: Path) -> Path:
     """Returns the folder into which the fetched files are unpacked."""
     found = snapshot()
