@@ -570,7 +570,7 @@ def test_an_artifact_that_somebody_has_edited_is_not_pushed(
         pod = folder.run("publish")
         assert (pod.code, pod.commit.reason) == (ExitCode.FAILED, WorkerReason.GIT_REFUSED)
         assert "somebody has edited the artifact's ConfigMap, so nothing was pushed" in str(pod.commit.message)
-        assert "Delete the ConfigMap, and the operator writes it again" in str(pod.commit.message)
+        assert "Delete it, and the operator writes it again" in str(pod.commit.message)
         assert (pod.records, repository.tip()) == ([], before)
     folder = publishing(tmp_path / "right", git_server, ca)
     folder.more["SWARM_ARTIFACT_SHA256"] = right
