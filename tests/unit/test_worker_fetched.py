@@ -13,6 +13,7 @@ from swarm_wire.shards import pack
 from swarm_worker.errors import BadInput
 from swarm_worker.user import data as user_data
 from swarm_worker.user import fetched
+from swarm_worker.user.sources import snapshot
 from swarm_worker.user.urls import Fetched
 
 ROWS = b"".join(b'{"question": "q%d", "answer": "a"}\n' % number for number in range(20))
@@ -62,3 +63,24 @@ def test_a_missing_or_altered_part_ends_the_run(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(BadInput, match="was altered"):
         fetched.fetched_file("train", "https://h/x.jsonl", None)
     assert not [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()]
+
+
+def program(content: bytes, commit: str) -> list[Record]:
+    bodies, sha256 = [content[:100], content[100:]], hashlib.sha256(content).hexdigest()
+    heads = [Snapshot(url="u", revision=commit * 40, part=n, parts=2, sha256=sha256, files=1) for n in range(2)]
+    return [Record(RecordKind.SNAPSHOT, head.to_header(), body) for head, body in zip(heads, bodies, strict=True)]
+
+
+def test_parts_of_two_fetches_of_the_program_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed(tmp_path / "snapshot", [*program(OTHER, "a")[1:], *reversed(program(ROWS, "b"))], monkeypatch)
+    monkeypatch.setenv(names.ENV_SNAPSHOT_DIR, str(tmp_path / "snapshot"))
+    found = snapshot()
+    assert found is not None
+    assert (found[0].revision, found[1]) == ("b" * 40, ROWS)
+
+
+def test_a_missing_part_of_the_program_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed(tmp_path / "snapshot", [*program(OTHER, "a")[1:], *program(ROWS, "b")[:1]], monkeypatch)
+    monkeypatch.setenv(names.ENV_SNAPSHOT_DIR, str(tmp_path / "snapshot"))
+    with pytest.raises(BadInput, match="are incomplete or were altered"):
+        snapshot()

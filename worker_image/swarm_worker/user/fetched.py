@@ -13,6 +13,7 @@ from swarm_wire.messages import PROGRAM_FILES, STORED, Snapshot, Stored
 from swarm_wire.names import SHARD_SUFFIX, WorkerReason
 from swarm_wire.report import FetchedFile
 from swarm_wire.shards import files, headers, unpack
+from swarm_wire.snapshots import complete
 from swarm_worker.errors import BadInput
 from swarm_worker.journal.body_store import Bodies
 from swarm_worker.user.sources import unpacked_folder
@@ -70,17 +71,10 @@ def fetched_file(of: str, url: str, depot: Bodies | None) -> Path:
 def _parts() -> dict[str, list[_Part]]:
     """Returns the parts of each file that is complete, in their order."""
     folder = Path(os.environ.get(names.ENV_DATA_DIR) or names.DATA_DIR)
-    found: dict[tuple[str, str], dict[int, _Part]] = {}
-    for path in sorted(path for path in files(folder) if path.name.endswith(SHARD_SUFFIX)):
-        for record in headers(path.read_bytes()):
-            head = Snapshot.model_validate(record.header)
-            if head.of != PROGRAM_FILES:
-                found.setdefault((head.of, head.sha256), {}).setdefault(head.part, _Part(head, path))
-    complete: dict[str, list[_Part]] = {}
-    for (of, _), parts in found.items():
-        if len(parts) == next(iter(parts.values())).head.parts:
-            complete.setdefault(of, [part for _, part in sorted(parts.items())])
-    return complete
+    shards = sorted(path for path in files(folder) if path.name.endswith(SHARD_SUFFIX))
+    heads = ((Snapshot.model_validate(record.header), path) for path in shards for record in headers(path.read_bytes()))
+    found = complete((head, path) for head, path in heads if head.of != PROGRAM_FILES)
+    return {of: [_Part(*part) for part in parts] for of, parts in found.items()}
 
 
 def _bodies(parts: list[_Part], depot: Bodies | None) -> Iterator[bytes]:
