@@ -1,7 +1,11 @@
 """A plan puts the files together that the run has fetched from URLs."""
 
 import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +66,25 @@ def test_a_missing_or_altered_part_ends_the_run(tmp_path: Path, monkeypatch: pyt
     placed(tmp_path / "more", records, monkeypatch)
     with pytest.raises(BadInput, match="was altered"):
         fetched.fetched_file("train", "https://h/x.jsonl", None)
-    assert not [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_two_processes_do_not_put_the_same_file_together_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed(tmp_path / "data", parts(ROWS, tmp_path), monkeypatch)
+    bodies, began = fetched._bodies, list[float]()
+
+    def slow(*given: Any) -> Iterator[bytes]:
+        began.append(time.monotonic())
+        time.sleep(0.3)
+        yield from bodies(*given)
+
+    monkeypatch.setattr(fetched, "_bodies", slow)
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda _: fetched.fetched_file("train", "https://h/x.jsonl", None), range(2)))
+    assert [path.read_bytes() for path in paths] == [ROWS, ROWS]
+    assert len(began) == 1
 
 
 def program(content: bytes, commit: str) -> list[Record]:

@@ -1,8 +1,8 @@
 """Finds the files of data that the run has fetched from URLs, and puts each together from its parts."""
 
+import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -54,18 +54,26 @@ def fetched_file(of: str, url: str, depot: Bodies | None) -> Path:
         raise _lost(of, "was not fetched, or a part of it is gone")
     head = parts[0].head
     target = unpacked_folder() / "data" / head.sha256[:32] / file_name(url)
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        hasher = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-            for body in _bodies(parts, depot):
-                hasher.update(body)
-                file.write(body)
-        if hasher.hexdigest() != head.sha256:
-            Path(file.name).unlink()
-            raise _lost(of, "was altered in the run's ConfigMaps")
-        Path(file.name).replace(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A plan and its twin need the file at the same time, and /tmp may have no room for two copies.
+    with target.parent.with_suffix(".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _assemble(parts, depot, target)
     return target
+
+
+def _assemble(parts: list[_Part], depot: Bodies | None, target: Path) -> None:
+    # Each attempt overwrites the rest of one that was killed. No file of data has this name, which lacks a format.
+    scratch, hasher, head = target.with_name("unfinished"), hashlib.sha256(), parts[0].head
+    with scratch.open("wb") as file:
+        for body in _bodies(parts, depot):
+            hasher.update(body)
+            file.write(body)
+    if hasher.hexdigest() != head.sha256:
+        scratch.unlink()
+        raise _lost(head.of, "was altered in the run's ConfigMaps")
+    scratch.replace(target)
 
 
 def _parts() -> dict[str, list[_Part]]:
