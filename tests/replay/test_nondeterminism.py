@@ -97,7 +97,7 @@ def test_a_deterministic_program_passes_the_comparison_with_its_twin_and_compile
     assert first.status == 0, first.output
     assert first.report["usage"]["calls"] == provider.stats()["requests"] > 0
 
-    # Once the journal has results, the plan starts no twin.
+    # The journal has all results, and a plan goes on from them, with a twin or without.
     (tmp_path / "journal" / "artifact" / "program.json").unlink()
     second = run_local(given, tmp_path, SWARM_TWIN="1")
     assert second.status == 0, second.output

@@ -15,6 +15,7 @@ from swarm_git.errors import GitError
 from swarm_git.snapshot import Archive, fetch
 from swarm_wire.messages import Snapshot
 from swarm_wire.names import WorkerReason
+from swarm_wire.snapshots import PART_BYTES
 from swarm_wire.spec.git import GitSource
 
 FILES = {"triage.py": b"program", "app/search.py": b"search", "app/data/train.jsonl": b"{}\n"}
@@ -152,7 +153,7 @@ def test_records_carry_an_archive_in_parts(repository: Repository, fetched: Fetc
     assert [(header.part, header.parts) for header in headers] == [(0, 3), (1, 3), (2, 3)]
     assert b"".join(record.body for record in records) == archive.data
     assert {header.sha256 for header in headers} == {hashlib.sha256(archive.data).hexdigest()}
-    assert max(len(record.body) for record in records) == snapshot.PART_BYTES
+    assert max(len(record.body) for record in records) == PART_BYTES
 
 
 LINKS: dict[str, tuple[bytes, bytes | None]] = {
@@ -284,12 +285,6 @@ def test_many_copies_of_one_file_count_as_many_files(repository: Repository, fet
     blob = repository.blob(bytes(2**20))
     repository.commit_tree(nested(repository, ("100644", blob, ""), 65, 1))
     assert "65.0 MiB" in str(refused(fetched))
-
-
-def test_the_limits_are_those_of_the_worker_that_unpacks() -> None:
-    from swarm_worker.user import sources
-
-    assert (tree.MOST_BYTES, tree.MOST_FILES) == (sources.MOST_BYTES, sources.MOST_FILES)
 
 
 @pytest.mark.parametrize("forgotten", [False, True], ids=["kept", "deleted at once"])

@@ -1,7 +1,11 @@
 """A plan puts the files together that the run has fetched from URLs."""
 
 import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +17,7 @@ from swarm_wire.shards import pack
 from swarm_worker.errors import BadInput
 from swarm_worker.user import data as user_data
 from swarm_worker.user import fetched
+from swarm_worker.user.sources import snapshot
 from swarm_worker.user.urls import Fetched
 
 ROWS = b"".join(b'{"question": "q%d", "answer": "a"}\n' % number for number in range(20))
@@ -61,4 +66,43 @@ def test_a_missing_or_altered_part_ends_the_run(tmp_path: Path, monkeypatch: pyt
     placed(tmp_path / "more", records, monkeypatch)
     with pytest.raises(BadInput, match="was altered"):
         fetched.fetched_file("train", "https://h/x.jsonl", None)
-    assert not [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_two_processes_do_not_put_the_same_file_together_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed(tmp_path / "data", parts(ROWS, tmp_path), monkeypatch)
+    bodies, began = fetched._bodies, list[float]()
+
+    def slow(*given: Any) -> Iterator[bytes]:
+        began.append(time.monotonic())
+        time.sleep(0.3)
+        yield from bodies(*given)
+
+    monkeypatch.setattr(fetched, "_bodies", slow)
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda _: fetched.fetched_file("train", "https://h/x.jsonl", None), range(2)))
+    assert [path.read_bytes() for path in paths] == [ROWS, ROWS]
+    assert len(began) == 1
+
+
+def program(content: bytes, commit: str) -> list[Record]:
+    bodies, sha256 = [content[:100], content[100:]], hashlib.sha256(content).hexdigest()
+    heads = [Snapshot(url="u", revision=commit * 40, part=n, parts=2, sha256=sha256, files=1) for n in range(2)]
+    return [Record(RecordKind.SNAPSHOT, head.to_header(), body) for head, body in zip(heads, bodies, strict=True)]
+
+
+def test_parts_of_two_fetches_of_the_program_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed(tmp_path / "snapshot", [*program(OTHER, "a")[1:], *reversed(program(ROWS, "b"))], monkeypatch)
+    monkeypatch.setenv(names.ENV_SNAPSHOT_DIR, str(tmp_path / "snapshot"))
+    found = snapshot()
+    assert found is not None
+    assert (found[0].revision, found[1]) == ("b" * 40, ROWS)
+
+
+def test_a_missing_part_of_the_program_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed(tmp_path / "snapshot", [*program(OTHER, "a")[1:], *program(ROWS, "b")[:1]], monkeypatch)
+    monkeypatch.setenv(names.ENV_SNAPSHOT_DIR, str(tmp_path / "snapshot"))
+    with pytest.raises(BadInput, match="are incomplete or were altered"):
+        snapshot()

@@ -25,6 +25,8 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import Booked, Spending, Usage
 from swarm_worker.__main__ import main
 from swarm_worker.errors import BadInput
+from swarm_worker.local import command
+from swarm_worker.local.compile import Compiled
 from swarm_worker.local.display import Display, print_report
 from swarm_worker.local.documents import Manifest, read
 from swarm_worker.local.driver import Driver, OfAnotherState, RunFailed, Watcher
@@ -622,3 +624,16 @@ def test_a_signal_handler_may_stop_the_driver_while_a_process_starts(
     ended = processes.run("plan", "plan", {}, lambda record: None)
     assert len(started) == 1
     assert ended.exit_code in (-15, 75), "by SIGTERM, before or after it has a handler of its own"
+
+
+@pytest.mark.parametrize("pushes", [True, False])
+def test_a_note_says_that_a_laptop_pushes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pushes: bool
+) -> None:
+    done = Compiled(tmp_path / "artifact", Report(scores=Scores()), is_published=True, paid_before=0)
+    monkeypatch.setattr(command, "compile_here", lambda *_, **__: done)
+    git = {"url": "https://h/r.git", "branch": "main", "path": "p", "secret": {"name": "git"}}
+    path = write(tmp_path, compilation(**({"artifact": {"git": git}} if pushes else {})))
+    assert main(["run", "-f", str(path)]) == 0
+    told = f"note: spec.artifact.git is for clusters: the artifact is in {done.artifact}, and nothing was pushed"
+    assert (told in capsys.readouterr().out.splitlines()) == pushes

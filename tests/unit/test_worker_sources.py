@@ -22,6 +22,7 @@ from swarm_operator.compilation.apply.jobs import job
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.messages import RunRequest
+from swarm_wire.snapshots import MOST_BYTES
 from swarm_wire.spec.data import DataSource
 from swarm_wire.spec.program import KeyToPath, ProgramSource, ProgramState
 from swarm_worker.__main__ import main
@@ -273,7 +274,7 @@ def test_a_pod_may_write_where_archives_are_unpacked(pod_of: Callable[[Run], Any
         if mount["name"] == volume["name"] and names.UNPACKED_DIR.is_relative_to(mount["mountPath"])
     ]
     assert volume["sizeLimit"] == "1Gi"
-    assert sources.MOST_BYTES < 2**30
+    assert MOST_BYTES < 2**30
 
 
 def test_without_a_source_a_relative_path_of_data_starts_at_the_folder_of_the_yaml(

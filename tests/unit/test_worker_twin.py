@@ -14,8 +14,10 @@ from support.worker import Pod, module, spec_of, until
 from swarm_wire import names
 from swarm_wire.messages import Ending
 from swarm_wire.names import ExitCode, WorkerReason
-from swarm_wire.records import RecordKind
+from swarm_wire.records import Record, RecordKind
+from swarm_wire.shards import pack
 from swarm_wire.spec.limits import Limits
+from swarm_wire.spending import Booked, Spending
 from swarm_worker.determinism import twin
 
 MODULE = """
@@ -39,16 +41,29 @@ def pod(folder: Path, change: str = "", more: str = "") -> Pod:
     return Pod(folder, spec_of("prog"))
 
 
-@pytest.mark.parametrize(
-    ("wanted", "shards", "starts"),
-    [("1", [], True), (None, [], True), ("0", [], False), ("1", ["0/a.shard"], False), ("1", ["0/a.txt"], True)],
+BOOKED, BOUND, CALL, RESULT, PLAN = (
+    Record(kind, {"key": "a"})
+    for kind in (RecordKind.BOOKED, RecordKind.BOUND, RecordKind.CALL, RecordKind.RESULT, RecordKind.PLAN)
 )
-def test_only_the_first_plan_of_a_run_has_a_twin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str | None, shards: list[str], starts: bool
+
+
+@pytest.mark.parametrize(
+    ("wanted", "journal", "starts"),
+    [
+        ("1", [], True),
+        (None, [], True),
+        ("0", [], False),
+        ("1", [BOOKED], True),
+        ("1", [BOOKED, BOUND, CALL, RESULT], True),
+        ("1", [BOOKED, BOUND, RESULT, PLAN], False),
+    ],
+)
+def test_a_plan_has_a_twin_until_a_plan_of_the_run_has_come_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str | None, journal: list[Record], starts: bool
 ) -> None:
-    for name in shards:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    (tmp_path / "0").mkdir()
+    for number, shard in enumerate(pack(journal, limit=1)):
+        (tmp_path / "0" / f"{number}.shard").write_bytes(shard)
     monkeypatch.setenv(names.ENV_JOURNAL_DIR, str(tmp_path))
     monkeypatch.delenv(names.ENV_TWIN, raising=False)
     if wanted is not None:
@@ -59,6 +74,38 @@ def test_only_the_first_plan_of_a_run_has_a_twin(
     if other is not None:
         other.process.kill()
         other.process.communicate()
+
+
+def test_a_plan_that_only_publishes_what_is_paid_for_has_no_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(names.ENV_JOURNAL_DIR, str(tmp_path))
+    monkeypatch.setenv(names.ENV_TWIN, "1")
+    monkeypatch.setenv(names.ENV_PARTIAL, Ending(why="enough", limits=Limits()).to_json())
+    assert twin.start() is None
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 4])
+def test_a_plan_after_one_that_was_killed_is_compared_and_pays_for_nothing_twice(tmp_path: Path, kept: int) -> None:
+    plans = pod(tmp_path)
+    whole = plans.plan(SWARM_TWIN="1", PYTHONHASHSEED="7")
+    results = whole.records(RecordKind.RESULT)
+    assert len(results) > 2
+    plans.journal = [*whole.records(RecordKind.BOUND), *results][:kept]
+    again = plans.plan(SWARM_TWIN="1", PYTHONHASHSEED="7")
+    assert again.said == (ExitCode.DONE, None), again.errors
+    assert "note: " not in again.errors
+    assert "Nothing is known" not in again.errors
+    paid = [record.header["key"] for record in again.records(RecordKind.RESULT)]
+    before = [record.header["key"] for record in plans.journal if record.kind is RecordKind.RESULT]
+    assert sorted([*before, *paid]) == sorted(record.header["key"] for record in results)
+    assert again.records(RecordKind.PLAN)[0].header["kept"] == whole.records(RecordKind.PLAN)[0].header["kept"]
+
+
+def test_a_plan_after_one_that_was_killed_finds_a_difference(tmp_path: Path) -> None:
+    plans = pod(tmp_path, more="train = train[: 2 if IS_TWIN else 3]")
+    plans.journal = [Record(RecordKind.BOOKED, Booked(account="fetch", spent=Spending(), final=True).to_header())]
+    assert plans.plan(SWARM_TWIN="1", PYTHONHASHSEED="7").said == (ExitCode.DRIFT, WorkerReason.NONDETERMINISTIC)
 
 
 def test_a_plan_that_agrees_with_its_twin_continues(tmp_path: Path) -> None:

@@ -12,12 +12,9 @@ from swarm_git.command import Failed, Git
 from swarm_git.errors import explained, invalid, not_found
 from swarm_wire.messages import Snapshot
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.snapshots import MOST_PACKED, PART_BYTES
 from swarm_wire.spec.git import GitRef, GitSource
 
-MOST_PACKED = 4 * 2**20
-"""Largest size of the archive in bytes. It travels through the pod's output, and is kept in ConfigMaps."""
-PART_BYTES = 480 * 2**10
-"""Largest body of one record, so that a ConfigMap has room for it in base64."""
 TRIES = 3
 """A commit may be deleted between the server's list of branches and its answer, if a branch is pushed by force."""
 _COMMIT = "refs/swarm/source"

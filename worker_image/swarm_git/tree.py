@@ -7,9 +7,8 @@ from typing import Final
 
 from swarm_git.command import Git
 from swarm_git.errors import invalid, not_found
+from swarm_wire.snapshots import MOST_BYTES, MOST_FILES
 
-MOST_BYTES, MOST_FILES = 64 * 2**20, 10_000
-"""Limits of the unpacked files. They are those of swarm_worker.user.sources, which unpacks the archive."""
 MOST_CHARACTERS = 1024
 """Longest path of a file."""
 LFS: Final = b"version https://git-lfs.github.com/spec/v1\n"

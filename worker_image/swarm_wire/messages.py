@@ -249,7 +249,10 @@ class Pushed(Message):
 
 
 class ArtifactHeader(Message):
-    """Header of the ARTIFACT record. Its body is the JSON {"program": ..., "report": ...}."""
+    """Header of the ARTIFACT record.
+
+    The body is JSON with the texts of PROGRAM_FILE, REPORT_FILE and MARKDOWN_FILE, by these names.
+    """
 
     sha256: str
     """sha256 of the bytes of the program file."""

@@ -61,7 +61,7 @@ class RecordKind(StrEnum):
     The body is the list of the plan's effects as JSON.
     """
     ARTIFACT = "artifact"
-    """The header is a messages.ArtifactHeader. The body is JSON with the texts of PROGRAM_FILE and REPORT_FILE."""
+    """The header is a messages.ArtifactHeader. The body is JSON: the texts of three files, by name."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from swarm_wire import names
 from swarm_wire.names import WorkerReason
+from swarm_wire.records import RecordKind
+from swarm_wire.shards import CorruptShard, files, headers
 from swarm_worker.errors import Drift
 from swarm_worker.forks import end_with_reader
 from swarm_worker.hash_seed import VARIABLE, hash_seed
@@ -94,9 +96,13 @@ class Twin(Protocol):
 
 
 def start() -> "Other | None":
-    """Starts the twin of this plan. Returns None if the environment disables it, or if the run has a journal."""
+    """Starts the twin of this plan.
+
+    Returns None if the environment disables it, if a plan of the run has come to its end, or if this plan only
+    publishes what is paid for.
+    """
     journal = Path(os.environ.get(names.ENV_JOURNAL_DIR) or names.JOURNAL_DIR)
-    if os.environ.pop(names.ENV_TWIN, "1") == "0" or any(journal.rglob(f"*{names.SHARD_SUFFIX}")):
+    if os.environ.pop(names.ENV_TWIN, "1") == "0" or os.environ.get(names.ENV_PARTIAL) or _has_plan(journal):
         return None
     environment = {name: value for name, value in os.environ.items() if name != names.ENV_NONCE}
     environment |= {
@@ -107,6 +113,15 @@ def start() -> "Other | None":
         # The plan may spend the whole allowance, and nobody books a twin's spending.
         environment[names.ENV_ALLOWANCE] = NO_CALLS
     return Other(lambda seed: _launch({**environment, VARIABLE: str(seed)}))
+
+
+def _has_plan(journal: Path) -> bool:
+    """Whether a plan of the run has come to its end. Any other record may be that of a process that was killed."""
+    with contextlib.suppress(CorruptShard):  # the plan itself says what is wrong
+        for path in sorted(path for path in files(journal) if path.name.endswith(names.SHARD_SUFFIX)):
+            if any(record.kind is RecordKind.PLAN for record in headers(path.read_bytes())):
+                return True
+    return False
 
 
 def _launch(environment: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -76,6 +76,9 @@ def run(given: argparse.Namespace) -> int:
             )
         seconds = time.monotonic() - began
         print_report(console, done.report, done.artifact, manifest.spec.program.entrypoint, seconds, done.paid_before)
+        if manifest.spec.artifact.git is not None:
+            note = f"spec.artifact.git is for clusters: the artifact is in {done.artifact}, and nothing was pushed"
+            console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
         gate = manifest.spec.gate
         fails = done.report.refused and gate is not None and gate.on_failure == "fail"
         return 0 if done.is_published and not fails else 1

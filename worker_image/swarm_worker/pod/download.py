@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from swarm_git.snapshot import MOST_PACKED
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record
+from swarm_wire.snapshots import MOST_PACKED
 from swarm_worker.errors import BadInput
 from swarm_worker.journal import body_store
 from swarm_worker.journal.body_store import OBJECT_BYTES, Sender, files_folder

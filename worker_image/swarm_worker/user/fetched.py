@@ -1,8 +1,8 @@
 """Finds the files of data that the run has fetched from URLs, and puts each together from its parts."""
 
+import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from swarm_wire.messages import PROGRAM_FILES, STORED, Snapshot, Stored
 from swarm_wire.names import SHARD_SUFFIX, WorkerReason
 from swarm_wire.report import FetchedFile
 from swarm_wire.shards import files, headers, unpack
+from swarm_wire.snapshots import complete
 from swarm_worker.errors import BadInput
 from swarm_worker.journal.body_store import Bodies
 from swarm_worker.user.sources import unpacked_folder
@@ -53,34 +54,35 @@ def fetched_file(of: str, url: str, depot: Bodies | None) -> Path:
         raise _lost(of, "was not fetched, or a part of it is gone")
     head = parts[0].head
     target = unpacked_folder() / "data" / head.sha256[:32] / file_name(url)
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        hasher = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-            for body in _bodies(parts, depot):
-                hasher.update(body)
-                file.write(body)
-        if hasher.hexdigest() != head.sha256:
-            Path(file.name).unlink()
-            raise _lost(of, "was altered in the run's ConfigMaps")
-        Path(file.name).replace(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A plan and its twin need the file at the same time, and /tmp may have no room for two copies.
+    with target.parent.with_suffix(".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _assemble(parts, depot, target)
     return target
+
+
+def _assemble(parts: list[_Part], depot: Bodies | None, target: Path) -> None:
+    # Each attempt overwrites the rest of one that was killed. No file of data has this name, which lacks a format.
+    scratch, hasher, head = target.with_name("unfinished"), hashlib.sha256(), parts[0].head
+    with scratch.open("wb") as file:
+        for body in _bodies(parts, depot):
+            hasher.update(body)
+            file.write(body)
+    if hasher.hexdigest() != head.sha256:
+        scratch.unlink()
+        raise _lost(head.of, "was altered in the run's ConfigMaps")
+    scratch.replace(target)
 
 
 def _parts() -> dict[str, list[_Part]]:
     """Returns the parts of each file that is complete, in their order."""
     folder = Path(os.environ.get(names.ENV_DATA_DIR) or names.DATA_DIR)
-    found: dict[tuple[str, str], dict[int, _Part]] = {}
-    for path in sorted(path for path in files(folder) if path.name.endswith(SHARD_SUFFIX)):
-        for record in headers(path.read_bytes()):
-            head = Snapshot.model_validate(record.header)
-            if head.of != PROGRAM_FILES:
-                found.setdefault((head.of, head.sha256), {}).setdefault(head.part, _Part(head, path))
-    complete: dict[str, list[_Part]] = {}
-    for (of, _), parts in found.items():
-        if len(parts) == next(iter(parts.values())).head.parts:
-            complete.setdefault(of, [part for _, part in sorted(parts.items())])
-    return complete
+    shards = sorted(path for path in files(folder) if path.name.endswith(SHARD_SUFFIX))
+    heads = ((Snapshot.model_validate(record.header), path) for path in shards for record in headers(path.read_bytes()))
+    found = complete((head, path) for head, path in heads if head.of != PROGRAM_FILES)
+    return {of: [_Part(*part) for part in parts] for of, parts in found.items()}
 
 
 def _bodies(parts: list[_Part], depot: Bodies | None) -> Iterator[bytes]:

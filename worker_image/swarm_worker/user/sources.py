@@ -20,6 +20,7 @@ from swarm_wire import names
 from swarm_wire.messages import PROGRAM_FILES, Snapshot
 from swarm_wire.names import WorkerReason
 from swarm_wire.shards import files, read_folder
+from swarm_wire.snapshots import MOST_BYTES, MOST_FILES, complete
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.git import GitSource
 from swarm_wire.spec.program import KeyToPath, SourceMap
@@ -27,8 +28,6 @@ from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 
 TAR, ZIP = (".tar.gz", ".tgz"), (".zip",)
-MOST_BYTES, MOST_FILES = 64 * 2**20, 10_000
-"""Limits of an unpacked archive."""
 _GZIP = 31
 """zlib's `wbits` for the gzip format."""
 
@@ -80,8 +79,8 @@ def snapshot() -> tuple[Snapshot, bytes] | None:
     parts = [(head, body) for head, body in found if head.of == PROGRAM_FILES]
     if not parts:
         return None
-    parts.sort(key=lambda part: part[0].part)
-    head, archive = parts[0][0], b"".join(body for _, body in parts)
+    whole = complete(parts).get(PROGRAM_FILES, [])
+    head, archive = (whole or parts)[0][0], b"".join(body for _, body in whole)
     if hashlib.sha256(archive).hexdigest() != head.sha256:
         raise BadInput(
             WorkerReason.SOURCE_INVALID,

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from swarm_git.snapshot import PART_BYTES
 from swarm_wire.messages import Snapshot
 from swarm_wire.names import WorkerReason, url_options_env
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.snapshots import PART_BYTES
 from swarm_wire.spec.data import SETS, Data
 from swarm_wire.words import sentence
 from swarm_worker.content import masking
