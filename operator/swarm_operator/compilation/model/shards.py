@@ -7,8 +7,9 @@ from swarm_engine import journal as engine
 from swarm_engine.journal import Entries
 from swarm_engine.slicing import missing_cells
 from swarm_operator.compilation.api import ObjectKind
-from swarm_wire.messages import PlanOutcome, Snapshot, Task
+from swarm_wire.messages import PlanOutcome, Task
 from swarm_wire.report import Report
+from swarm_wire.snapshots import complete
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Journal(engine.Journal):
         if self.last is None or self.last.outcome is PlanOutcome.BLOCKED:
             # Somebody has deleted the PLAN record, or the run goes on although a limit had ended it.
             self.artifact = None
-        self.snapshots = _whole(part for shard in self.of(ObjectKind.SNAPSHOT) for part in shard.snapshots)
+        parts = ((part, None) for shard in self.of(ObjectKind.SNAPSHOT) for part in shard.snapshots)
+        self.snapshots = {of: its[0][0] for of, its in complete(parts).items()}
         self.is_bound = bool(self.plans) or self.bound is not None
 
     def of(self, kind: ObjectKind, round_: int | None = None, attempt: int | None = None) -> list[Shard]:
@@ -111,11 +113,3 @@ class Journal(engine.Journal):
     def missing(self, round_: int) -> list[tuple[Task, int]]:
         """Returns the cells of the round that still lack results."""
         return missing_cells(self.tasks(round_) or (), self.keys, self.failed)
-
-
-def _whole(parts: Iterable[Snapshot]) -> dict[str, Snapshot]:
-    """Returns the first part of the files of which all parts are there, by what they are."""
-    found: dict[tuple[str, str], dict[int, Snapshot]] = {}
-    for part in parts:
-        found.setdefault((part.of, part.sha256), {})[part.part] = part
-    return {of: its[0] for (of, _), its in found.items() if set(its) == set(range(its[min(its)].parts))}
