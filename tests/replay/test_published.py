@@ -58,7 +58,7 @@ def test_a_winner_that_beats_only_the_baseline_does_not_replace_the_published_pr
     assert found["scores"] == report(by_baseline)["scores"], "the published program is a program of its own"
     assert found["comparison"]["difference"] == pytest.approx(found["scores"]["best"] - best, abs=0.01)
     assert found["comparison"]["difference"] < 0
-    assert "needs more on the validation set, against the published program." in found["refused"][0]
+    assert "on the validation set, against the published program must begin above 0" in found["refused"][0]
     assert f"against the published program: {best}" in done.output
     assert program(done) == before
     assert program(done, "refused") == program(by_baseline), "the gate does not change the winner"

@@ -23,7 +23,7 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.limits import Limits
 
 BETTER = compare([0.0] * 20, [100.0] * 20, seed="run")
-WHY = "gate.minImprovement: 0 needs more"
+WHY = "the interval of the improvement must begin above 0 (gate.minImprovement)"
 REFUSED = replace(ARTIFACT, report=ARTIFACT.report.model_copy(update={"refused": [WHY]}))
 WRITTEN = MapRef(f"triage-{RUN_ID}-refused", "u", RUN_ID, "refused", 0)
 EARLIER = published(run_id="earlier", sha256="e" * 64)

@@ -107,7 +107,7 @@ REPORT = Report(
     ),
     compared_on="the test set",
     copied=Copied(tokens=8, text="eight words", predictor="answer", example="training example 3"),
-    refused=["gate.minScore: 80 needs more"],
+    refused=["the winner needs 80 on the test set (gate.minScore), and has 70"],
     by_example=[ExampleScores(name="the test set", baseline=[0.0, 100.0], winner=[100.0, 50.0])],
     prompts=[
         Prompt(

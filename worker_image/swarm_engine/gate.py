@@ -20,7 +20,8 @@ def _improvement(gate: Gate, report: Report) -> str:
     if compared.low > least and compared.verdict in allowed:
         return ""
     against = "" if report.against == "baseline" else f", against {report.rival}"
-    return f"gate.minImprovement: {least:g} needs more on {report.compared_on}{against}. {compared}"
+    on = f"{report.compared_on}{against}"
+    return f"the interval of the improvement on {on} must begin above {least:g} (gate.minImprovement). {compared}"
 
 
 def _score(gate: Gate, report: Report) -> str:
@@ -29,7 +30,7 @@ def _score(gate: Gate, report: Report) -> str:
     if gate.min_score is None or (score is not None and score >= gate.min_score):
         return ""
     scored = "no score" if score is None else f"{score:g}"
-    return f"gate.minScore: {gate.min_score:g} needs more on {report.compared_on}. The winner has {scored}"
+    return f"the winner needs {gate.min_score:g} on {report.compared_on} (gate.minScore), and has {scored}"
 
 
 def _copied(gate: Gate, report: Report) -> str:
@@ -37,6 +38,6 @@ def _copied(gate: Gate, report: Report) -> str:
     if gate.max_copied_tokens is None or copied is None or copied.tokens <= gate.max_copied_tokens:
         return ""
     return (
-        f"gate.maxCopiedTokens: {gate.max_copied_tokens} allows fewer. The instructions of {copied.predictor} copy "
-        f"{copied.tokens} words from {copied.example}: {copied.text!r}"
+        f"the instructions of {copied.predictor} copy {copied.tokens} words from {copied.example}, and "
+        f"gate.maxCopiedTokens allows {gate.max_copied_tokens}: {copied.text!r}"
     )
