@@ -43,18 +43,24 @@ CHANGES: dict[str, Change] = {
 
 
 def run(
-    case: Case, provider: Any, folder: Path, *arguments: str, model: str = "openai/small", depot: str = "", **swarm: Any
+    case: Case,
+    provider: Any,
+    folder: Path,
+    *arguments: str,
+    model: str = "openai/small",
+    env: Mapping[str, str] | None = None,
+    **swarm: Any,
 ) -> LocalRun:
     """Runs the local driver in a folder with its own journals.
 
     Args:
-        depot: where bodies are stored. If it is empty, records hold them.
+        env: environment variables of the local driver.
     """
     folder.mkdir(exist_ok=True)
     manifest = case.manifest(provider.url, **{**SWARM, **swarm})
     manifest["spec"]["models"]["student"]["model"] = model
     (folder / "compilation.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
-    return run_file(folder, provider, *arguments, SWARM_DEPOT=depot)
+    return run_file(folder, provider, *arguments, **(env or {}))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,16 @@ def test_a_run_after_a_change_of_the_spec_pays_only_for_new_work(
     assert f"reused: {reused['calls']:,} LM calls" in changed.output
 
 
+def test_a_run_with_results_of_an_earlier_run_blames_no_hash_seed(
+    before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
+) -> None:
+    """The plan's twin has another hash seed, and must use the same results of the earlier run."""
+    folder = shutil.copytree(before[0], tmp_path / "folder")
+    second = run(BASE, providers(1), folder, speculation=4, env={"SWARM_TWIN": "1"})
+    assert (second.status, second.requests) == (0, 0), second.output
+    assert second.report["notes"] == before[1].report["notes"]
+
+
 def test_results_that_an_earlier_run_reused_from_another_run_are_kept(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
@@ -100,11 +116,11 @@ def test_a_run_with_a_depot_uses_an_earlier_journal_that_became_too_large(
     before: tuple[Path, LocalRun], providers: Any, tmp_path: Path
 ) -> None:
     provider, folder, first = providers(1), shutil.copytree(before[0], tmp_path / "folder"), before[1]
-    second = run(BASE, provider, folder, depot=f"file://{tmp_path}/depot", threadsPerPod=3)
+    second = run(BASE, provider, folder, env={"SWARM_DEPOT": f"file://{tmp_path}/depot"}, threadsPerPod=3)
     assert (second.status, second.requests) == (0, 0), second.output
     assert (second.program, second.ranking) == (first.program, first.ranking)
     wider = replace(BASE, parameters={**BASE.parameters, "num_candidate_programs": 5})
-    third = run(wider, provider, folder, depot=f"file://{tmp_path}/depot")
+    third = run(wider, provider, folder, env={"SWARM_DEPOT": f"file://{tmp_path}/depot"})
     assert third.status == 0, third.output
     assert 0 < third.requests < first.requests
     assert [*(tmp_path / "depot").iterdir()], "what is new is there"

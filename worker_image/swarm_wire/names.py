@@ -91,6 +91,8 @@ ENV_RATE_LIMITS: Final = "SWARM_RATE_LIMITS"
 """The limits on requests to providers, as a rates.RateLimits in JSON. Default: no limits."""
 ENV_LIMITER: Final = "SWARM_LIMITER"
 """host:port of the limiter, which enforces the limits of ENV_RATE_LIMITS."""
+ENV_PLAN_SEED: Final = "SWARM_PLAN_SEED"
+"""The hash seed of the plan, for its twin, which has another one. So both find the same results of earlier runs."""
 ENV_TWIN: Final = "SWARM_TWIN"
 """0: the first plan of a run has no twin."""
 

@@ -108,6 +108,7 @@ def start() -> "Other | None":
     environment |= {
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         names.ENV_TERMINATION_LOG: os.devnull,
+        names.ENV_PLAN_SEED: str(hash_seed()),
     }
     if names.ENV_ALLOWANCE in environment:
         # The plan may spend the whole allowance, and nobody books a twin's spending.
