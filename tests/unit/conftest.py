@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,6 +18,19 @@ def no_cache_of_dspys(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     from dspy.clients.cache import Cache
 
     monkeypatch.setattr(dspy, "cache", Cache(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=""))
+
+
+@pytest.fixture
+def only_modules_of_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Counts only modules in the test's folder as the user's. The modules of all tests take seconds to parse."""
+    from swarm_worker import modules
+
+    of_all = modules.users_modules
+
+    def of_the_test() -> Iterator[tuple[str, ModuleType]]:
+        return ((name, found) for name, found in of_all() if Path(str(found.__file__)).is_relative_to(tmp_path))
+
+    monkeypatch.setattr(modules, "users_modules", of_the_test)
 
 
 @pytest.fixture(scope="session")

@@ -286,6 +286,7 @@ def test_without_a_source_a_relative_path_of_data_starts_at_the_folder_of_the_ya
     assert len(load_data(spec, tmp_path / "sources").train) == 1
 
 
+@pytest.mark.usefixtures("only_modules_of_the_test")
 def test_a_journal_is_bound_to_the_files_but_not_to_their_kind_of_source(tmp_path: Path) -> None:
     spec = spec_of("app", **{"program.source": {"configMap": {"name": "code"}}})
     files = [(path, text.encode()) for path, text in FILES.items()]

@@ -718,7 +718,7 @@ LATE = "def score():\n    import bound_parts.scorer\n"
 
 
 @pytest.fixture
-def bound_files(tmp_path: Path) -> Path:
+def bound_files(tmp_path: Path, only_modules_of_the_test: None) -> Path:
     module(tmp_path, PROG + IMPORTS, "bound.py")
     module(tmp_path, "LIMIT = 1\n", "bound_helper.py")
     module(tmp_path, "not imported\n", "other.py")
@@ -779,6 +779,7 @@ def test_the_binding_of_a_journal_contains_the_hash_seed(bound_files: Path) -> N
     assert bound(bound_files, hash_seed=1) != bound(bound_files)
 
 
+@pytest.mark.usefixtures("only_modules_of_the_test")
 def test_the_binding_of_a_journal_contains_the_image_and_every_file_of_a_config_map(tmp_path: Path) -> None:
     module(tmp_path / "code", PROG, "mapped.py")
     spec = spec_of("mapped", **{"program.source": {"configMap": {"name": "code"}}})
