@@ -29,6 +29,8 @@ def test_an_example_that_kills_its_process_is_the_only_example_with_an_error(
     provider = providers(1)
     manifest = copy.deepcopy(CASE.manifest(provider.url))
     manifest["spec"]["limits"] = {"cellSeconds": 2 if poison in ("hang", "regex") else 600}
+    # The last attempt runs each cell alone, so that it is found. Each further attempt at a slow regex takes long.
+    manifest["spec"]["swarm"]["maxAttempts"] = 2 if poison == "regex" else 3
     run = run_local(manifest, tmp_path, POISON=poison)
 
     assert run.status == 0, run.output
