@@ -44,7 +44,9 @@ def test_a_limit_ends_a_run_and_a_higher_limit_continues_it(namespace: Namespace
 
 def test_at_a_limit_the_best_program_so_far_is_published_if_the_spec_says_so(namespace: Namespace) -> None:
     namespace.reset_provider()
-    namespace.apply(limited("partial", lmCalls=LIMIT, publishPartial=True))
+    # A pod that finds no room on the node would start when the limit is reached, and the baseline would lack its cells.
+    few = {"pods": 2, "threadsPerPod": 4}
+    namespace.apply(triage("partial", swarm=few, limits={"lmCalls": LIMIT, "publishPartial": True}))
     ended = namespace.wait_for("partial", is_over)
     assert ready(ended) == ("True", "PublishedPartial")
     assert namespace.requests() <= LIMIT
