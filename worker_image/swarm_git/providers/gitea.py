@@ -4,12 +4,12 @@ Source: https://docs.gitea.com/api/1.26/, and routers/api/v1/repo/pull.go of Git
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
-from urllib.parse import quote
+from typing import ClassVar
 
 from pydantic import BaseModel
 
-from swarm_git.providers.dialect import Dialect, Found, Text, segments, server
+from swarm_git.providers.dialect import Found, segments, server
+from swarm_git.providers.pulls import Pull, Pulls
 
 
 class _Branch(BaseModel):
@@ -17,17 +17,15 @@ class _Branch(BaseModel):
     repo_id: int
 
 
-class _Pull(BaseModel):
-    number: int
-    html_url: str
-    state: str
+class _Pull(Pull):
     head: _Branch
     base: _Branch
 
 
-class Gitea(Dialect):
+class Gitea(Pulls):
     """The dialect of Gitea and Forgejo."""
 
+    model: ClassVar[type[Pull]] = _Pull
     name: ClassVar[str] = "Gitea"
     most: ClassVar[int] = 1_048_576
     """Gitea has no limit of its own. A browser shows so much without trouble."""
@@ -61,17 +59,3 @@ class Gitea(Dialect):
             pull = self._read(_Pull, value)
             if (pull.head.ref, pull.base.ref, pull.head.repo_id) == (head, base, pull.base.repo_id):
                 yield self._found(value)
-
-    @property
-    def _path(self) -> str:
-        return f"/repos/{quote(self.project)}/pulls"
-
-    def _branches(self, head: str, base: str) -> Mapping[str, str]:
-        return {"head": head, "base": base}
-
-    def _text(self, text: Text) -> Mapping[str, str]:
-        return {"title": text.title, "body": text.body}
-
-    def _found(self, value: Any) -> Found:
-        found = self._read(_Pull, value)
-        return Found(found.number, found.html_url, found.state == "open")

@@ -4,12 +4,13 @@ Source: https://docs.github.com/en/rest/pulls/pulls
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
-from urllib.parse import quote, urlsplit
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from swarm_git.providers.dialect import Dialect, Found, Text, segments, server
+from swarm_git.providers.dialect import Found, segments, server
+from swarm_git.providers.pulls import Pull, Pulls
 
 
 class _Repository(BaseModel):
@@ -22,17 +23,15 @@ class _Branch(BaseModel):
     """None: the fork has been deleted."""
 
 
-class _Pull(BaseModel):
-    number: int
-    html_url: str
-    state: str
+class _Pull(Pull):
     head: _Branch
     base: _Branch
 
 
-class GitHub(Dialect):
+class GitHub(Pulls):
     """The dialect of GitHub."""
 
+    model: ClassVar[type[Pull]] = _Pull
     name: ClassVar[str] = "GitHub"
     most: ClassVar[int] = 65_536
     """More is answered with 422, "body is too long (maximum is 65536 characters)"."""
@@ -78,17 +77,3 @@ class GitHub(Dialect):
             pull = self._read(_Pull, value)
             if (pull.head.ref, pull.base.ref, pull.head.repo) == (head, base, pull.base.repo):
                 yield self._found(value)
-
-    @property
-    def _path(self) -> str:
-        return f"/repos/{quote(self.project)}/pulls"
-
-    def _branches(self, head: str, base: str) -> Mapping[str, str]:
-        return {"head": head, "base": base}
-
-    def _text(self, text: Text) -> Mapping[str, str]:
-        return {"title": text.title, "body": text.body}
-
-    def _found(self, value: Any) -> Found:
-        found = self._read(_Pull, value)
-        return Found(found.number, found.html_url, found.state == "open")
