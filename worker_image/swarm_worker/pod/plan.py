@@ -48,7 +48,7 @@ from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import Compilation
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.user.program import is_instance
-from swarm_worker.user.sources import snapshot
+from swarm_worker.user.sources import left_out
 
 MOST_BYTES = 900_000
 """Largest size of program and report together with all details: they must fit into one ConfigMap."""
@@ -118,9 +118,8 @@ class Plan:
             rival = published.published_program(spec, loaded.student)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
-        fetched = snapshot()
         missing = published.notes(self._environment.request)
-        for note in [*(fetched[0].notes if fetched else ()), *loaded.data.notes, *missing]:
+        for note in [*left_out(), *loaded.data.notes, *missing]:
             self._process.note(note)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:
