@@ -80,8 +80,12 @@ def test_a_commit_is_named_by_its_id_even_if_no_branch_has_it(repository: Reposi
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        pytest.param({"ref": {"branch": "missing"}}, "the branch missing (ref.branch)", id="no such branch"),
-        pytest.param({"ref": {"tag": "v9"}}, "the tag v9 (ref.tag)", id="no such tag"),
+        pytest.param(
+            {"ref": {"branch": "missing"}},
+            "the branch missing (ref.branch). It has: main. Correct",
+            id="no such branch",
+        ),
+        pytest.param({"ref": {"tag": "v9"}}, "the tag v9 (ref.tag). It has: blob. Correct", id="no such tag"),
         pytest.param({"ref": {"commit": "1" * 40}}, f"the commit {'1' * 40} (ref.commit)", id="no such commit"),
         pytest.param({"ref": {"tag": "blob"}}, "is no commit", id="a tag of a file"),
         pytest.param({"path": "app/missing"}, "app has data, search.py", id="no such folder"),
@@ -99,7 +103,9 @@ def test_what_is_not_there_is_named(repository: Repository, fetched: Fetch, sour
 
 
 def test_an_empty_repository_has_no_default_branch(repository: Repository, fetched: Fetch) -> None:
-    assert refused(fetched).reason is WorkerReason.GIT_NOT_FOUND
+    error = refused(fetched)
+    assert error.reason is WorkerReason.GIT_NOT_FOUND
+    assert "It has no branches." in str(error)
 
 
 def test_paths_are_relative_to_the_folder_of_the_spec(repository: Repository, fetched: Fetch) -> None:

@@ -18,8 +18,6 @@ MOST_SECONDS = 300.0
 """After so many rejected pushes or seconds, the pod gives up. Another pod begins again."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Bounds of the pauses between two tries, in seconds. They double, and chance makes each shorter."""
-NAMED = 10
-"""A message names so many branches."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,10 @@ class Publisher:
         """Returns the branch's newest commit; None if the repository is empty."""
         branch = self.destination.branch
         tip = remote.fetched(self.git, branch)
-        if tip is None and (there := remote.branches(self.git)):
-            more = f" and {len(there) - NAMED:,} more" if len(there) > NAMED else ""
+        if tip is None and (there := remote.named(self.git, "heads")):
             raise not_found(
                 self.git.place,
-                f"{self.destination.url} has no branch {branch}. It has: {', '.join(there[:NAMED])}{more}. Correct "
+                f"{self.destination.url} has no branch {branch}. It has: {there}. Correct "
                 f"{self.git.place.field}.branch, or push such a branch",
             )
         return tip

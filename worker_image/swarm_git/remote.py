@@ -3,13 +3,15 @@
 import re
 from dataclasses import replace
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 from swarm_git.command import Failed, Git
 from swarm_git.errors import IN_THE_WAY, explained
 
 DEPTH = 100
 """How many commits of a branch's history are fetched. Among them, the pod looks for the commit of its own artifact."""
+NAMED: Final = 10
+"""A message names so many branches or tags."""
 _TOO_LATE: Final = re.compile(
     r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to lock|failed to update ref|unable to lock"
     r"|incorrect old value|reference already exists|is at [0-9a-f]+ but expected|remote ref updated since checkout",
@@ -35,10 +37,14 @@ def fetched(git: Git, branch: str, depth: int = DEPTH) -> str | None:
     return git.text("rev-parse", "--verify", here)
 
 
-def branches(git: Git) -> list[str]:
-    """Returns the names of all branches. Raises GitError."""
-    lines = git.asked("ls-remote", "--heads", git.place.url).decode(errors="replace").splitlines()
-    return [line.partition("\trefs/heads/")[2] for line in lines]
+def named(git: Git, kind: Literal["heads", "tags"]) -> str:
+    """Returns the names of the branches (heads) or tags, as a list for people. It is empty without any.
+
+    Raises GitError.
+    """
+    lines = git.asked("ls-remote", "--refs", f"--{kind}", git.place.url).decode(errors="replace").splitlines()
+    names = [line.partition(f"\trefs/{kind}/")[2] for line in lines]
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
 
 
 def push(git: Git, commit: str, branch: str, instead_of: str | None = None) -> str | None:

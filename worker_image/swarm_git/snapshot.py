@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from swarm_git import tree
+from swarm_git import remote, tree
 from swarm_git.command import Failed, Git
-from swarm_git.errors import explained, invalid, not_found
+from swarm_git.errors import GitError, explained, invalid, not_found
 from swarm_wire.messages import Snapshot
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.snapshots import MOST_PACKED, PART_BYTES
@@ -87,12 +87,21 @@ def _fetched(git: Git, source: GitSource, *options: str) -> str:
             break
         except Failed as failed:
             is_id = source.ref is not None and source.ref.commit is not None
+            if "couldn't find remote ref" in failed.said:
+                raise _missing(git, source, wanted) from None
             if not left or is_id or "not our ref" not in failed.said:
                 raise explained(failed.said, place) from None
     try:
         return git.text("rev-parse", "--verify", "--quiet", f"{_COMMIT}^{{commit}}")
     except Failed:
         raise not_found(place, f"{wanted} of {source.url} is no commit") from None
+
+
+def _missing(git: Git, source: GitSource, wanted: str) -> GitError:
+    is_tag = source.ref is not None and source.ref.tag is not None
+    there = remote.named(git, "tags" if is_tag else "heads")
+    names = f"It has: {there}" if there else f"It has no {'tags' if is_tag else 'branches'}"
+    return not_found(git.place, f"{source.url} does not have {wanted}. {names}. Correct {git.place.field}.ref")
 
 
 def _fetch_folder(git: Git, url: str, folder: str) -> bool:
