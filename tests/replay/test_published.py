@@ -67,7 +67,7 @@ def test_a_winner_that_beats_only_the_baseline_does_not_replace_the_published_pr
 
 def test_a_winner_that_is_better_than_the_published_program_replaces_it(providers: Any, tmp_path: Path) -> None:
     first = run(WEAK, providers(3), tmp_path / "a")
-    weak = report(first)["scores"]["best"]
+    weak, first_run = report(first)["scores"]["best"], report(first)["origin"]["runId"]
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     plain = run(BEST, providers(3), tmp_path / "b")
     done = run(BEST, providers(3), tmp_path / "a", PUBLISHED)
@@ -83,6 +83,8 @@ def test_a_winner_that_is_better_than_the_published_program_replaces_it(provider
     again = run(BEST, providers(3), tmp_path / "a", PUBLISHED)
     assert (again.status, again.requests) == (0, 0)
     assert report(again)["published"] == weak, "the run keeps the program with which it began"
+    for found in report(done), report(again):
+        assert found["publishedBy"] == first_run
 
 
 def test_the_published_program_itself_passes_the_gate(providers: Any, tmp_path: Path) -> None:
@@ -106,6 +108,7 @@ def test_a_run_starts_from_the_published_winner_as_stock_dspy_does(providers: An
     assert (done.program, done.ranking, done.scores) == (stock.program, stock.ranking, stock.scores)
     assert done.scores["baseline"] == before["scores"]["best"]
     assert done.report["notes"] == []
+    assert done.report["publishedBy"] == before["origin"]["runId"]
     assert done.report["origin"]["program"] != before["origin"]["program"], "the binding covers the published program"
 
 

@@ -222,7 +222,8 @@ FROM_IT = spec(program={**spec()["program"], "state": {"published": True}})
 
 def opened(given: dict[str, Any], program: PublishedProgram | None, why_not: str | None = None) -> OpenRun:
     asked = CompilationSpec.model_validate({**given, "image": SETTINGS.worker_image})
-    return OpenRun(OPEN.request.model_copy(update={"spec": asked, "unpublished": why_not}), program)
+    fields = {"spec": asked, "unpublished": why_not, "published_by": "earlier" if program else ""}
+    return OpenRun(OPEN.request.model_copy(update=fields), program)
 
 
 def begins(given: dict[str, Any], found: PublishedProgram | None, status: Status = OUT) -> World:

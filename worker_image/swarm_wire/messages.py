@@ -66,6 +66,8 @@ class RunRequest(Message):
     """Value of the annotation rerun-at that requested this run; None if that annotation did not request it."""
     unpublished: str | None = None
     """Why the run cannot use the published program although there was one, as a clause; None if there was none."""
+    published_by: str = ""
+    """Id of the run that has made the published program; empty if the run has none, or if its run is not known."""
     spec: CompilationSpec
 
 
@@ -121,6 +123,10 @@ class Result(Message):
     """Position in the body at which these answers begin. The outcome comes before them."""
     reused: list[Digest] = Field([])
     """Keys of the LM calls for which an earlier run had paid."""
+    needed: dict[str, Usage] | None = None
+    """Usage of the calls that the program itself made for its example, by model, whoever paid for them. It has no cost,
+    because prices change. A metric's calls do not count. None: the cell is of no evaluation.
+    """
     error: str | None = Field(None, max_length=500)
     """First line of the exception, for people."""
 

@@ -33,6 +33,7 @@ from swarm_engine.identity import is_same_run
 from swarm_wire import names, shards
 from swarm_wire.messages import Assignment, RunRequest
 from swarm_wire.records import Record
+from swarm_wire.report import Report
 from swarm_wire.spec.variables import bound, placed
 from swarm_worker.errors import BadInput
 from swarm_worker.local.documents import Manifest
@@ -101,10 +102,10 @@ class JournalFolder:
                 _repair(shard)
         before = _request(path)
         if before and before.run_id.partition("-")[0] == mark and is_same_run(before.spec, manifest.spec):
-            run_id = before.run_id
+            run_id, published_by = before.run_id, before.published_by
         else:
             self.retire()
-            self._keep_published(manifest, output)
+            published_by = self._keep_published(manifest, output)
             run_id = f"{mark}-{secrets.token_hex(3)}"
         for folder in (self.journal, self.logs, self.artifact):
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ class JournalFolder:
             (self.sources / name).mkdir(parents=True, exist_ok=True)
             for key, data in content.items():
                 (self.sources / name / key).write_bytes(data)
-        request = RunRequest(run_id=run_id, name=manifest.name, spec=manifest.spec)
+        request = RunRequest(run_id=run_id, name=manifest.name, spec=manifest.spec, published_by=published_by)
         _write(path, request.to_json())
         return request
 
@@ -134,15 +135,21 @@ class JournalFolder:
         shutil.rmtree(self.root / "rounds", ignore_errors=True)
         path.unlink(missing_ok=True)
 
-    def _keep_published(self, manifest: Manifest, output: Path | None) -> None:
-        """Copies the published program to this run, which begins, if the spec asks for it and there is one."""
+    def _keep_published(self, manifest: Manifest, output: Path | None) -> str:
+        """Copies the published program to this run, which begins, if the spec asks for it and there is one.
+
+        Returns:
+            the id of the run that has made the program; empty if there is no program, or no report of its run.
+        """
         kept, scratch = self.root / names.PUBLISHED_FILE, self.root / f"{names.PUBLISHED_FILE}.new"
         kept.unlink(missing_ok=True)
         places = [*([output] if output else []), *(run / self.artifact.name for run in self.earlier.runs)]
         found = [place / names.PROGRAM_FILE for place in places if (place / names.PROGRAM_FILE).is_file()]
-        if manifest.spec.needs_published and found:
-            shutil.copyfile(found[0], scratch)
-            scratch.replace(kept)
+        if not (manifest.spec.needs_published and found):
+            return ""
+        shutil.copyfile(found[0], scratch)
+        scratch.replace(kept)
+        return _maker(found[0].with_name(names.REPORT_FILE))
 
     def restore_artifact(self) -> None:
         """Copies the artifact of the newest earlier run to this run, whose winner spec.gate has refused."""
@@ -200,6 +207,15 @@ def _write(path: Path, text: str) -> None:
     scratch = path.with_suffix(".new")
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
+
+
+def _maker(report: Path) -> str:
+    """Returns the id of the run that has made a report; empty if somebody has edited it so that nobody can read it."""
+    try:
+        origin = Report.model_validate_json(report.read_bytes()).origin
+    except (OSError, ValueError):
+        return ""
+    return origin.run_id if origin else ""
 
 
 def _repair(shard: Path) -> None:

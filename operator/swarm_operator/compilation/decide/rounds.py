@@ -47,6 +47,7 @@ def unopened(s: Situation) -> Move | None:
     # The run keeps the image with which it begins. If an administrator sets another image, only new runs use it.
     spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
     published, why_not = published_program(s)
+    artifact = compilation.status.artifact
     request = RunRequest(
         run_id=compilation.run_id,
         name=compilation.key.name,
@@ -54,6 +55,7 @@ def unopened(s: Situation) -> Move | None:
         requested_at=compilation.requested_at,
         rerun_at=compilation.rerun_at,
         unpublished=why_not,
+        published_by=artifact.run_id if published and artifact else "",
         spec=spec,
     )
     finding = wording.fetching(fetched(spec)) if fetched(spec) else wording.planning(s)
