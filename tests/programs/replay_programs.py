@@ -339,6 +339,12 @@ def exact(example: Any, prediction: Any, trace: Any = None) -> bool:
     return bool(example.category == prediction.category)
 
 
+def judged(example: Any, prediction: Any, trace: Any = None) -> bool:
+    """Asks a model for its opinion, and ignores it."""
+    dspy.Predict("ticket, category -> opinion")(ticket=example.ticket, category=prediction.category)
+    return exact(example, prediction)
+
+
 def partial(example: Any, prediction: Any, trace: Any = None) -> float:
     """Gives half a point for a category with the right first letter, so scores are not whole."""
     if example.category == prediction.category:

@@ -1,19 +1,26 @@
 """The local driver publishes a winner only if it meets spec.gate."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dspy
 import pytest
 
-from support.compiles import Case, run_local
+import replay_programs
+from support.compiles import ROOT, Case, LocalRun, run_local
 
 CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}, program="Two", validation=24)
 NO = {"minImprovement": 99}
 
 
-def gated(url: str, **gate: Any) -> dict[str, Any]:
-    manifest = CASE.manifest(url)
+DATA = ROOT / "examples" / "triage" / "data"
+PRICE = {"prompt": 2.0, "completion": 8.0}
+
+
+def gated(url: str, case: Case = CASE, /, **gate: Any) -> dict[str, Any]:
+    manifest = case.manifest(url)
     manifest["spec"]["gate"] = gate
     return manifest
 
@@ -53,3 +60,48 @@ def test_a_refused_winner_leaves_the_earlier_artifact_and_costs_no_lm_call(
     assert provider.stats()["requests"] == 0
     assert artifact.read_bytes() == before
     assert (tmp_path / "journal" / "refused" / "report.md").exists()
+
+
+def test_a_winner_that_costs_too_much_in_use_is_refused(providers: Any, tmp_path: Path) -> None:
+    """Its cost is that of its own calls as stock DSPy makes them, whether or not this run has paid for them."""
+    provider, artifact = providers(1), tmp_path / "journal" / "artifact"
+    judged = replace(CASE, metric="judged")
+
+    def run(usd: float) -> LocalRun:
+        manifest = gated(provider.url, judged, minImprovement=-100, maxCostUSD=usd)
+        manifest["spec"]["models"]["student"]["price"] = PRICE
+        return run_local(manifest, tmp_path)
+
+    first = run(100)
+    assert first.status == 0, first.output
+    winner = replay_programs.Two()
+    winner.load(artifact / "program.json")
+    examples = [json.loads(line) for line in (DATA / "validation.jsonl").read_text().splitlines()[: judged.validation]]
+    provider.reset()
+    with dspy.context(lm=dspy.LM("openai/small", api_base=provider.url, api_key="none", cache=False)):
+        for example in examples:
+            winner(ticket=example["ticket"])
+    asked, count = provider.stats(), len(examples)
+    cost = first.report["costs"]["winner"]
+    assert cost["calls"] == asked["requests"] / count
+    assert cost["promptTokens"] == pytest.approx(asked["prompt_tokens"] / count)
+    assert cost["completionTokens"] == pytest.approx(asked["completion_tokens"] / count)
+    usd = (asked["prompt_tokens"] * PRICE["prompt"] + asked["completion_tokens"] * PRICE["completion"]) / 1000 / count
+    assert cost["usd"] == pytest.approx(usd)
+
+    provider.reset()
+    second = run(usd * 0.999)
+    assert second.status == 0, second.output
+    assert provider.stats()["requests"] == 0
+    refused = json.loads((tmp_path / "journal" / "refused" / "report.json").read_text())
+    assert f"it costs {usd:.4f} USD" in refused["refused"][0]
+    assert refused["costs"] == first.report["costs"]
+
+
+def test_a_gate_on_the_cost_needs_prices_before_any_call(providers: Any, tmp_path: Path) -> None:
+    provider = providers(1)
+    provider.reset()
+    run = run_local(gated(provider.url, maxCostUSD=1), tmp_path)
+    assert run.status != 0
+    assert "gate.maxCostUSD is set, and DSPy's list has no price" in " ".join(run.output.split())
+    assert provider.stats()["requests"] == 0

@@ -4,7 +4,7 @@ import pytest
 
 from swarm_engine.gate import refusals
 from swarm_engine.verdicts import compare
-from swarm_wire.report import TEST_SET, VALIDATION_SET, Copied, Report, Scores
+from swarm_wire.report import TEST_SET, VALIDATION_SET, Copied, Cost, Report, Scores
 from swarm_wire.spec.gate import Gate
 
 BETTER = compare([0.0] * 20, [100.0] * 10 + [0.0] * 10, seed="run")
@@ -12,6 +12,7 @@ SAME = compare([50.0] * 20, [50.0] * 20, seed="run")
 WORSE = compare([100.0] * 10 + [0.0] * 10, [0.0] * 20, seed="run")
 UNDECIDED = compare([0.0] * 20, [100.0] * 2 + [0.0] * 18, seed="run")
 COPIED = Copied(tokens=9, text="nine words", predictor="answer", example="training example 3")
+COST = Cost(calls=2, prompt_tokens=200, completion_tokens=12, usd=0.5)
 
 
 def report(comparison: object = BETTER, **fields: object) -> Report:
@@ -42,6 +43,14 @@ def report(comparison: object = BETTER, **fields: object) -> Report:
         (Gate(min_score=50), report(), []),
         (Gate(min_score=51), report(), ["the winner needs 51 on the test set (gate.minScore), and has 50"]),
         (Gate(min_score=51), report(compared_on=VALIDATION_SET), []),
+        (Gate(max_cost_usd=0.5), report(costs={"winner": COST}), []),
+        (Gate(max_cost_usd=0.4), report(costs={"winner": COST}), ["may cost 0.4 USD", "and it costs 0.5000 USD"]),
+        (Gate(max_cost_usd=1), report(), ["and its cost is not known"]),
+        (
+            Gate(max_cost_usd=1),
+            report(costs={"winner": COST.model_copy(update={"usd": None})}),
+            ["and its cost is not known"],
+        ),
         (Gate(), report(copied=COPIED), []),
         (Gate(max_copied_tokens=9), report(copied=COPIED), []),
         (
@@ -67,6 +76,10 @@ def report(comparison: object = BETTER, **fields: object) -> Report:
         "a score that is enough",
         "a score that is too low on the test set",
         "a score that is enough on the validation set",
+        "a cost that is allowed",
+        "a cost that is too high",
+        "a cost that is not known",
+        "a price that is not known",
         "copied words without a limit",
         "as many copied words as allowed",
         "too many copied words",

@@ -21,7 +21,7 @@ def raised(kind: str = "ValueError", text: str = "no", place: str = "program.py,
 
 def tally(*failed: tuple[Raised, Any], examples: int = 100) -> Tally:
     found = Tally()
-    found.evaluated(examples)
+    found.evaluated([{}] * examples)
     for each in failed:
         found.failed(*each)
     return found

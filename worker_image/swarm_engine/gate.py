@@ -8,7 +8,7 @@ def refusals(gate: Gate, report: Report) -> list[str]:
     """Returns the conditions that the winner of a report does not meet, as texts for people."""
     if report.partial is not None:
         return [f"a partial artifact is not the optimizer's winner, so it was not compared with {report.rival}"]
-    found = [_improvement(gate, report), _score(gate, report), _copied(gate, report)]
+    found = [_improvement(gate, report), _score(gate, report), _cost(gate, report), _copied(gate, report)]
     return [text for text in found if text]
 
 
@@ -31,6 +31,15 @@ def _score(gate: Gate, report: Report) -> str:
         return ""
     scored = "no score" if score is None else f"{score:g}"
     return f"the winner needs {gate.min_score:g} on {report.compared_on} (gate.minScore), and has {scored}"
+
+
+def _cost(gate: Gate, report: Report) -> str:
+    cost = report.costs.get("winner")
+    usd = None if cost is None else cost.usd
+    if gate.max_cost_usd is None or (usd is not None and usd <= gate.max_cost_usd):
+        return ""
+    has = "its cost is not known" if usd is None else f"it costs {usd:.4f} USD"
+    return f"1,000 examples of the winner may cost {gate.max_cost_usd:g} USD (gate.maxCostUSD), and {has}"
 
 
 def _copied(gate: Gate, report: Report) -> str:

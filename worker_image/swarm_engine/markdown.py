@@ -12,18 +12,15 @@ FLIPPED = 10
 """How many examples of each kind a report names."""
 WORTH_TELLING = 8
 """Fewer copied words than this are an accident of language."""
-RIVALS = {
-    "baseline": "The baseline is the program with which the compile began.",
-    "published": "The winner is compared with the program that was published when the run began.",
-}
 WIDTH = 100
 """Longer lines of instructions are broken, since the code of a pull request does not wrap. In characters."""
 
 
 def markdown(report: Report) -> str:
     """Returns the report as Markdown."""
+    figures = (_scores(report), *_costs_in_use(report))
     details = (*_flipped(report), *_prompts(report), *_failures(report), _costs(report), *_notes(report))
-    return "\n\n".join([_verdict(report), _scores(report), *details]) + "\n"
+    return "\n\n".join([_verdict(report), *figures, *details]) + "\n"
 
 
 def _verdict(report: Report) -> str:
@@ -37,7 +34,7 @@ def _verdict(report: Report) -> str:
     if compared is not None:
         undecided = " These examples do not show which of the two programs is better."
         lines.append(
-            f"**{compared}** ({report.compared_on}). {RIVALS[report.against]}"
+            f"**{compared}** ({report.compared_on}). {_rival(report)}"
             + (undecided if compared.verdict == Verdict.INCONCLUSIVE else "")
         )
         if report.compared_on != TEST_SET:
@@ -46,6 +43,13 @@ def _verdict(report: Report) -> str:
                 "Examples in `data.test` give an honest one."
             )
     return "\n\n".join(lines)
+
+
+def _rival(report: Report) -> str:
+    made = report.published_by and f", that of run `{report.published_by}`"
+    if report.against == "baseline":
+        return f"The baseline is the program with which the compile began{made}."
+    return f"The winner is compared with the program that was published when the run began{made}."
 
 
 def _scores(report: Report) -> str:
@@ -62,6 +66,25 @@ def _scores(report: Report) -> str:
         for name, baseline, winner in sets
     ]
     return "\n".join(["| score in percent | baseline | published | winner |", "|---|---:|---:|---:|", *rows])
+
+
+def _costs_in_use(report: Report) -> Iterator[str]:
+    """Yields the table of what the compared programs cost in use."""
+    columns = [name for name in ("baseline", "published", "winner") if name in report.costs]
+    if "winner" not in columns:
+        return
+    found = [report.costs[name] for name in columns]
+    rows = [
+        ("LM calls", [f"{cost.calls:.2f}" for cost in found]),
+        ("tokens of prompts", [f"{cost.prompt_tokens:,.0f}" for cost in found]),
+        ("tokens of completions", [f"{cost.completion_tokens:,.0f}" for cost in found]),
+        ("USD for 1,000 examples", ["-" if cost.usd is None else f"{cost.usd:.4f}" for cost in found]),
+    ]
+    head = [
+        f"| mean for an example, on {report.compared_on} | {' | '.join(columns)} |",
+        "|---|" + "---:|" * len(columns),
+    ]
+    yield "\n".join([*head, *(f"| {name} | {' | '.join(figures)} |" for name, figures in rows)])
 
 
 def _figure(score: float | None) -> str:

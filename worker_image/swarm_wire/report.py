@@ -84,6 +84,17 @@ class ExampleScores(Message):
     """Scores of the published program; empty if the winner is not compared with it on this set."""
 
 
+class Cost(Message):
+    """What a program costs: means of its own LM calls for one example. The metric's calls do not count."""
+
+    calls: float
+    """LM calls for one example."""
+    prompt_tokens: float
+    completion_tokens: float
+    usd: Score = None
+    """USD for 1,000 examples, at the prices of today. None: the price of a model is not known."""
+
+
 class Demonstration(Message):
     """One demonstration in a predictor's prompt."""
 
@@ -264,8 +275,12 @@ class Report(Message):
     """
     published: Score = None
     """Score of the published program on the examples of `comparison`; None if `against` is baseline."""
+    published_by: str = ""
+    """Id of the run that has made the published program; empty if this run does not use one, or if it is not known."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
+    costs: dict[Literal["baseline", "published", "winner"], Cost] = Field({})
+    """What the programs cost on the examples of `comparison`. A program is missing if its cost is not known."""
     copied: Copied | None = None
     """What the winner's new instructions copy from the training data; None if they copy nothing."""
     refused: list[str] = Field([])

@@ -36,6 +36,14 @@ class Gate(SpecModel):
         description="Longest sequence of words that the winner's new instructions may copy from a training example. "
         "Default: any; the report names the longest one.",
     )
+    max_cost_usd: float | None = Field(
+        None,
+        alias="maxCostUSD",
+        gt=0,
+        le=1e9,
+        description="Most that the LM calls of the winner may cost for 1,000 examples, in USD. The calls of the metric "
+        "do not count. Default: any cost.",
+    )
     on_failure: Literal["keep", "fail"] = Field(
         "keep",
         description="What happens if the winner does not meet the conditions. keep: the artifact of an earlier run "

@@ -8,9 +8,11 @@ from typing import Any
 import dspy
 
 from swarm_engine.verdicts import compare
-from swarm_wire.report import TEST_SET, Comparison, Copied, Demonstration, ExampleScores, Prompt
+from swarm_wire.report import TEST_SET, Comparison, Copied, Cost, Demonstration, ExampleScores, Prompt
 from swarm_wire.spec.gate import Gate
-from swarm_worker.pod.script import Arm, Progress, Which
+from swarm_wire.spending import Usage
+from swarm_worker.pod.script import Arm, Needed, Progress, Which
+from swarm_worker.provider.price_list import Prices
 from swarm_worker.user.data import Data
 
 SHOWN = 300
@@ -48,6 +50,30 @@ def comparison(progress: Progress, *, seed: str, gate: Gate | None = None) -> Co
     before, after = (progress.by_example.get(Arm(program, on_test)) for program in (progress.against, Which.WINNER))
     confidence = (gate or Gate()).confidence
     return compare(before, after, seed=seed, confidence=confidence) if before and after else None
+
+
+def costs(progress: Progress, prices: Prices) -> dict[str, Cost]:
+    """Returns what the programs of the comparison cost, if that is known: by "baseline", "published" and "winner"."""
+    on_test = Arm(Which.BASELINE, on_test=True) in progress.by_example
+    arms = {which: Arm(which, on_test) for which in Which}
+    needed = {which: progress.needed.get(arm) for which, arm in arms.items() if arm in progress.by_example}
+    return {which.value: _cost(found, prices) for which, found in needed.items() if found}
+
+
+def _cost(needed: Needed, prices: Prices) -> Cost:
+    by_model: dict[str, Usage] = {}
+    for usages in needed:
+        for model, usage in usages.items():
+            by_model[model] = by_model.get(model, Usage()) + usage
+    total = sum(by_model.values(), Usage())
+    known = {model: price for model in by_model if (price := prices.of(model)) is not None}
+    usd = sum(price.of(by_model[model]) for model, price in known.items()) if len(known) == len(by_model) else None
+    return Cost(
+        calls=total.calls / len(needed),
+        prompt_tokens=total.prompt_tokens / len(needed),
+        completion_tokens=total.completion_tokens / len(needed),
+        usd=None if usd is None else usd * 1000 / len(needed),
+    )
 
 
 def prompts(before: Mapping[str, str], winner: dspy.Module, data: Data) -> list[Prompt]:

@@ -37,6 +37,7 @@ from swarm_worker.journal.store import Store, read_earlier
 from swarm_worker.pod import explanation, script
 from swarm_worker.pod.environment import Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.pod.process import Process, folder
+from swarm_worker.provider.price_list import Prices
 from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.cell_timer import Watch
 from swarm_worker.replay.engine import Engine
@@ -77,7 +78,7 @@ class Plan:
             depot.end = self._leave
         ending = os.environ.pop(names.ENV_PARTIAL, "")
         self._ending = Ending.model_validate_json(ending) if ending else None
-        self._progress = script.Progress(keeps_best=self._ending is not None)
+        self._progress = script.Progress(keeps_best=self._ending is not None, latest=lambda: self._engine.tally.latest)
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
         # A plan for a partial artifact picks the best complete candidate, so it prunes none.
@@ -321,6 +322,7 @@ class Plan:
             comparison=explanation.comparison(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
             against=self._progress.against.value,
             published=self._progress.published,
+            published_by=self._environment.request.published_by,
             compared_on=TEST_SET if loaded.data.test else scored_on,
             failures=self._failures(),
             candidates=script.candidates(winner, hundred=1 if optimizer.simba is not None else 100),
@@ -342,6 +344,7 @@ class Plan:
             by_example=explanation.by_example(self._progress, scored_on),
             prompts=explanation.prompts(self._instructions, winner, loaded.data),
             copied=explanation.copied(self._instructions, winner, loaded.data),
+            costs=explanation.costs(self._progress, Prices(spec)),
         )
         # A run whose push to git has failed begins again with its own winner as the published program.
         if spec.gate is not None and not (ending is None and published.is_published(program)):

@@ -1,6 +1,6 @@
 """The script of a compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf, isfinite
@@ -13,11 +13,15 @@ from dspy.utils.callback import BaseCallback
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.report import Candidate, Scores
+from swarm_wire.spending import Usage
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.replay.pruning import Bound
 from swarm_worker.replay.score import WRITE, check_all, defined_at
 from swarm_worker.user.optimizer import Compile
+
+Needed = Sequence[Mapping[str, Usage]]
+"""What a program needed for each example, by model."""
 
 
 class Which(StrEnum):
@@ -45,6 +49,8 @@ class Progress(BaseCallback):
         published: score of the published program, on the test set if there is one, else on the scored examples.
         against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
+        latest: returns what the program of the latest evaluation needed, as `Tally.latest` has it.
+        needed: what `latest` returned after each of the report's own evaluations.
     """
 
     baseline: float | None = None
@@ -59,6 +65,8 @@ class Progress(BaseCallback):
     best_program: Any = None
     best_score: float = -inf
     by_example: dict[Arm, list[float]] = field(default_factory=dict)
+    latest: Callable[[], Needed | None] = lambda: None
+    needed: dict[Arm, Needed | None] = field(default_factory=dict)
     _open: dict[str, Any] = field(default_factory=dict)
 
     def scores(self) -> Scores:
@@ -126,6 +134,7 @@ def run(
         result = _evaluate(program, metric, test if arm.on_test else scored)
         if in_order := _in_order(result.results, test if arm.on_test else examples):
             progress.by_example[arm] = in_order
+        progress.needed[arm] = progress.latest()
         return float(result.score)
 
     progress.baseline = score(student, Arm(Which.BASELINE, on_test=False))

@@ -255,19 +255,23 @@ _current: ContextVar[_Account | None] = ContextVar("request", default=None)
 """The request within which this code runs: the code of one LM may call another LM."""
 
 
-def prices(spec: CompilationSpec) -> Prices:
-    """Returns the prices of the spec's models. Raises BadInput if a price is unknown."""
+COST_LIMIT, COST_GATE = "limits.costUSD", "gate.maxCostUSD"
+"""Fields that need a price of each model."""
+
+
+def prices(spec: CompilationSpec, field: str = COST_LIMIT) -> Prices:
+    """Returns the prices of the spec's models, which this field needs. Raises BadInput if a price is unknown."""
     found = Prices(spec)
     for model in spec.models.by_role.values():
         if found.of(model.model, model.endpoint) is None:
-            raise _no_price(model.model, "the spec names")
+            raise _no_price(model.model, "the spec names", field)
     return found
 
 
-def _no_price(model: str, where: str) -> BadInput:
+def _no_price(model: str, where: str, field: str = COST_LIMIT) -> BadInput:
     return BadInput(
         WorkerReason.PRICE_UNKNOWN,
-        f"limits.costUSD is set, and DSPy's list has no price of model {model!r}, which {where}. Write it into the "
+        f"{field} is set, and DSPy's list has no price of model {model!r}, which {where}. Write it into the "
         "spec, beside the name of the model in one of its roles, in USD for a million tokens: price: {prompt: 1.5, "
         "completion: 6}.",
     )
@@ -284,6 +288,8 @@ def install(environment: MutableMapping[str, str], spec: CompilationSpec, put: C
     def book(booked: Booked) -> None:
         put(Record(RecordKind.BOOKED, booked.to_header()))
 
+    if spec.gate is not None and spec.gate.max_cost_usd is not None:
+        prices(spec, COST_GATE)
     budget = Budget(allowance, None if allowance.micro_usd is None else prices(spec), book)
     client().intercept_requests(budget.around)
     return budget

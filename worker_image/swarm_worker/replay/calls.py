@@ -165,6 +165,10 @@ class Ledger:
     """Why the cell has no result: a call was not allowed, or failed for a reason outside of program and model."""
     reused: set[str] = field(default_factory=set)
     """Keys of calls that an earlier run paid for."""
+    program: Any = None
+    """The program whose calls `needed` counts."""
+    needed: dict[str, Usage] = field(default_factory=dict)
+    """Usage of the calls that `program` made, by model, without cost."""
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -174,7 +178,7 @@ class Ledger:
             key = self._begin(lm, call)
             while key is not None and (claim := (yield self.answers.claiming(key))) is not None:
                 if isinstance(claim, bytes):
-                    return self._known(key, claim)
+                    return self._known(key, call, claim)
                 yield result_of(claim)
             result = None
             try:
@@ -205,12 +209,19 @@ class Ledger:
             raise self.refused
         return name_call(lm, call)[0] if call.cached else None
 
-    def _known(self, key: str, body: bytes) -> Any:
+    def _known(self, key: str, call: LMCall, body: bytes) -> Any:
+        answer = self.answers.codec.loads_answer(body)
         with self._lock:
             self.failed.pop(key, None)
             if self.answers.is_reused(key):
                 self.reused.add(key)
-        return self.answers.codec.loads_answer(body)
+            self._need(call, took(call, answer))
+        return answer
+
+    def _need(self, call: LMCall, usage: Usage) -> None:
+        if self.program is not None and any(module is self.program for module in dspy.settings.caller_modules or ()):
+            model = call.content["model"]
+            self.needed[model] = self.needed.get(model, Usage()) + usage.model_copy(update={"micro_usd": None})
 
     def _note(self, key: str | None, address: Address, error: Exception) -> None:
         with self._lock:
@@ -230,6 +241,7 @@ class Ledger:
             self.answers.land(key, body)
         with self._lock:
             self.failed.pop(key or "", None)
+            self._need(call, usage)
             if key is None or body is None:
                 self._unshared += usage
             else:

@@ -94,6 +94,7 @@ def _result(ledger: Ledger, key: str, value: Value, walks: Walks) -> Record:
         calls=[pending.key] if pending else [],
         calls_at=len(body) if pending else None,
         reused=sorted(ledger.reused),
+        needed=None if ledger.program is None else ledger.needed,
     )
     return Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
 

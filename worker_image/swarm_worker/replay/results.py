@@ -5,6 +5,7 @@ from math import inf
 from typing import Any, TypeGuard
 
 from swarm_wire.names import WorkerReason
+from swarm_wire.spending import Usage
 from swarm_wire.words import sentence
 from swarm_worker.content.codec import Codec
 from swarm_worker.errors import BadInput
@@ -53,6 +54,10 @@ class Results:
     def known(self, effect: Effect) -> list[str]:
         """Returns the keys of the effect's cells that the journal has."""
         return [key for key in effect.keys if key in self._store]
+
+    def usages(self, effect: Effect) -> list[Mapping[str, Usage] | None]:
+        """Returns what the programs of the known cells needed, as in `Result.needed`."""
+        return [self._store.result(key).needed for key in self.known(effect)]
 
     def missing(self, effect: Effect) -> Tasks:
         """Returns the effect's task. Ends the process if the task cannot be pickled.

@@ -8,6 +8,7 @@ from typing import Any
 import dspy
 
 from swarm_wire.report import FailureGroup, Failures
+from swarm_wire.spending import Usage
 from swarm_wire.words import printable
 from swarm_worker.exceptions import Raised
 
@@ -33,18 +34,23 @@ class Tally:
         in_bootstraps: how many of these ran in bootstraps.
         scored_zero: how many examples failed in evaluations.
         without_demo: how many examples failed in bootstraps.
+        latest: what the program of the latest evaluation needed for each example, by model. None: it is not known.
     """
 
     examples: int = 0
     in_bootstraps: int = 0
     scored_zero: int = 0
     without_demo: int = 0
+    latest: list[Mapping[str, Usage]] | None = None
     _groups: dict[tuple[str, str], _Group] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def evaluated(self, examples: int) -> None:
+    def evaluated(self, usages: Sequence[Mapping[str, Usage] | None]) -> None:
+        """Counts the examples of an evaluation, each with what its program needed."""
+        known = [usage for usage in usages if usage is not None]
         with self._lock:
-            self.examples += examples
+            self.examples += len(usages)
+            self.latest = known if len(known) == len(usages) else None
 
     def failed(self, raised: Raised, example: Any = None) -> None:
         """Counts a failed example of an evaluation. The example is None for a bootstrap that failed as a whole."""

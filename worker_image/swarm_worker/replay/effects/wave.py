@@ -17,7 +17,7 @@ from swarm_worker.journal.store import Store
 from swarm_worker.lookahead import placeholder
 from swarm_worker.replay import score
 from swarm_worker.replay.attempts import counting_apart
-from swarm_worker.replay.calls import Answers
+from swarm_worker.replay.calls import Answers, current
 from swarm_worker.replay.effects.effect import Score
 from swarm_worker.replay.effects.side_effects import State
 from swarm_worker.replay.effects.tasks import Tasks, blob, check_drift, value_of
@@ -186,7 +186,7 @@ class WaveWork:
         if _name(function) == EVALUATION:
             held = _closed_over(function)
             self._state = State.of(held["program"], held["metric"], self.payload["kept"])
-            self._run = _scoring(function, held["metric"])
+            self._run = _scoring(function, held["program"], held["metric"])
 
     def run(self, position: int, answers: Answers) -> Record:
         cell = self.task.cells[position]
@@ -205,13 +205,15 @@ def make_work(task: Task, blobs: Mapping[str, bytes], codec: Codec) -> WaveWork:
     return WaveWork(task, codec.loads(blobs[task.payload]), codec.loads(blobs[task.items]))
 
 
-def _scoring(evaluated: Callable[[Any], Any], metric: Any) -> Callable[[Any], Any]:
-    """Returns a function that calls `evaluated` and checks the score that it returns.
+def _scoring(evaluated: Callable[[Any], Any], program: Any, metric: Any) -> Callable[[Any], Any]:
+    """Returns a function that calls `evaluated`, counts the program's calls, and checks the score that it returns.
 
     So a bad score raises BadInput before the whole evaluation is paid for.
     """
 
     def scored(item: Any) -> Any:
+        if (ledger := current()) is not None:
+            ledger.program = program
         value = evaluated(item)
         score.check(value[1], metric)
         return value
