@@ -40,7 +40,10 @@ def said(**changes: Any) -> list[str]:
         ("swarm", {"pods": 0}, "spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
         ("swarm", {"pruning": "of"}, "spec.swarm.pruning must be 'exact' or 'off' (it is 'of')"),
         ("data.train", {}, "spec.data.train: exactly one of configMap, path, volume, url, entrypoint must be set"),
-        ("metric", {}, "spec.metric.entrypoint is missing"),
+        ("models.student", {"endpoint": "http://a"},
+         'spec.models.student.model is missing: "provider/model", as DSPy writes it: "openai/gpt-4o-mini"'),
+        ("artifact", {"git": {"url": "https://a/b", "branch": "main"}},
+         "spec.artifact.git.path is missing: Folder of program.json, report.json and report.md"),
         ("metric", "triage:exact", "spec.metric must be an object: {entrypoint}"),
         (
             "data.train",
@@ -59,6 +62,15 @@ def said(**changes: Any) -> list[str]:
 )  # fmt: skip
 def test_the_description_of_a_problem_says_what_to_write(field: str, value: Any, says: str) -> None:
     assert said(**{field: value}) == [says]
+
+
+def test_a_missing_object_is_described_by_the_fields_that_it_must_have() -> None:
+    with pytest.raises(ValidationError) as error:
+        parse({})
+    assert [str(problem) for problem in problems(error.value)][:2] == [
+        "spec.program is missing: {entrypoint}",
+        "spec.metric is missing: {entrypoint}",
+    ]
 
 
 def test_every_text_pattern_has_a_description_in_words() -> None:

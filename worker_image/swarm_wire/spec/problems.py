@@ -58,7 +58,7 @@ def _what(found: ErrorDetails, place: Place) -> str:
         case "extra_forbidden":
             return f" is not a field. {_advice(place)}"
         case "missing":
-            return " is missing"
+            return f" is missing{_meaning(place)}"
         case "model_type" | "model_attributes_type":
             return f" must be an object{_shape(place)}"
         case "string_pattern_mismatch" if found["ctx"]["pattern"] in FORMS:
@@ -67,6 +67,15 @@ def _what(found: ErrorDetails, place: Place) -> str:
             return f": {str(found['msg']).removeprefix('Value error, ')}{shown}"
     message = str(found["msg"]).removeprefix("Input ")
     return f" {message.replace('should', 'must', 1)}{shown}"
+
+
+def _meaning(place: Place) -> str:
+    """Returns the first sentence of a field's description or, without one, the fields that its object must have."""
+    fields = [field for model in _models(place[:-1]) for field in model.model_fields.values()]
+    texts = [field.description for field in fields if field.alias == place[-1] and field.description]
+    if texts:
+        return f": {texts[0].partition('. ')[0].rstrip('.')}"
+    return shape if (shape := _shape(place)).startswith(":") else ""
 
 
 def _shape(place: Place) -> str:
@@ -86,7 +95,7 @@ def _needed(model: type[BaseModel]) -> str:
     for field in model.model_fields.values():
         if field.is_required():
             inner = "".join(map(_needed, _within(field.annotation)))
-            parts.append(f"{field.alias}: {inner}" if inner else str(field.alias))
+            parts.append(f"{field.alias}: {inner}" if inner.strip("{}") else str(field.alias))
     return f"{{{', '.join(parts)}}}"
 
 

@@ -41,8 +41,8 @@ def load(entrypoint: str, where: str, reason: WorkerReason) -> Any:
             raise BadInput(
                 reason,
                 f'{where}: there is no module {missing!r} for "{entrypoint}". A ConfigMap source needs a key '
-                f'"{missing}.py", or an archive with the package; without a source the module must be beside the YAML, '
-                f"or installed in the image. "
+                f'"{missing}.py", or an archive with the package; in a git source, source.git.path names the folder in '
+                "which imports begin; without a source the module must be beside the YAML, or installed in the image. "
                 f"Importable files here: {', '.join(_files()) or 'none'}.",
             ) from None
         raise BadInput(
