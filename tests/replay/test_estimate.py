@@ -37,6 +37,16 @@ OTHERS = [
 ]
 
 
+def test_an_estimate_says_what_the_evaluation_of_the_published_program_costs_at_most(tmp_path: Path) -> None:
+    manifest = Case("", "labeledFewShot", {"k": 2}).manifest("http://localhost:1")
+    plain = json.loads(estimate(manifest, tmp_path / "plain", "--json").stdout)
+    manifest["spec"]["gate"] = {"against": "published"}
+    told = json.loads(estimate(manifest, tmp_path / "gated", "--json").stdout)
+    assert told["total"] == plain["total"]
+    assert told["atMost"] == plain["atMost"] + 16, "one LM call for each example"
+    assert "up to 16 more LM calls" in told["notes"][0]
+
+
 @pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
 def test_a_compile_makes_at_least_half_of_the_calls_that_its_estimate_names_as_the_most(
     providers: Any, tmp_path: Path, case: Case

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.report import Report
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spending import Usage
 from swarm_worker.errors import SwarmError
 from swarm_worker.local import documents
@@ -19,10 +20,14 @@ from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Stopped
 from swarm_worker.local.estimate.display import show
 from swarm_worker.local.estimate.dryrun import Ran, dry_run
-from swarm_worker.local.estimate.figures import Estimate, ModelCost, figures
+from swarm_worker.local.estimate.figures import Estimate, Figures, ModelCost, Phase, figures
 from swarm_worker.provider.price_list import Price, Prices
 
 NOTES = 5
+PUBLISHED = (
+    "The run also evaluates the published program, if there is one: up to {:,} more LM calls. Only the upper limit "
+    "counts them."
+)
 UNREADABLE = "An estimate runs the program on invented answers: it must be able to read them."
 
 
@@ -100,6 +105,7 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
     models = {
         name: ModelCost(usage=usage, cost=_cost(price or prices.of(name), usage)) for name, usage in ran.asked.items()
     }
+    published = _published(manifest.spec, found)
     costs = [model.cost for model in models.values() if model.cost is not None]
     estimate = Estimate(
         name=manifest.name,
@@ -113,9 +119,9 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
         total=found.total,
         cost=sum(costs) if len(costs) == len(models) else None,
         wasted=ran.report.wasted,
-        at_most=found.at_most,
+        at_most=found.at_most + published,
         prunes=manifest.spec.prunes,
-        notes=[*ran.unscored[:NOTES], *_failing(ran.report)],
+        notes=[*ran.unscored[:NOTES], *_failing(ran.report), *([PUBLISHED.format(published)] if published else [])],
     )
     if (latency := given.latency) is None:
         return estimate
@@ -128,6 +134,15 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
         ),
     }
     return estimate.model_copy(update=waiting)
+
+
+def _published(spec: CompilationSpec, found: Figures) -> int:
+    """Returns the most LM calls of the published program's evaluation, which the dry run does not have."""
+    if spec.gate is None or spec.gate.against != "published":
+        return 0
+    parts = found.phases.get(Phase.TEST), found.phases.get(Phase.BASELINE)
+    test, baseline = (0 if part is None else part.usage.calls for part in parts)
+    return math.ceil(test / 2) or baseline
 
 
 def _failing(report: Report) -> list[str]:
