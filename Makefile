@@ -86,7 +86,7 @@ extras: $(EXTRAS)/.installed  ## test what boto3, google-auth, pyarrow and datas
 
 # The first run builds Gitea from its Go module: eight minutes of CPU. It needs Go and a C compiler.
 gitea: setup  ## test pull requests and pushes on a real Gitea, which is built with Go if there is none
-	$(PYTEST) tests/gitea --with-gitea
+	$(PYTEST) tests/gitea --with-gitea $(if $(filter none,$(CLUSTER)),,--with-cluster)
 
 fidelity: setup  ## replay and users with every optimizer on every program, other seeds each day; takes 45 minutes
 	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users $(PARALLEL)

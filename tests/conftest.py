@@ -62,7 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tier = item.path.relative_to(root).parts[0]
         if tier in TIERS:
             item.add_marker(getattr(pytest.mark, tier))
-        if tier in NEED_A_CLUSTER and not config.getoption("--with-cluster"):
+        needs_a_cluster = tier in NEED_A_CLUSTER or item.get_closest_marker("cluster") is not None
+        if needs_a_cluster and not config.getoption("--with-cluster"):
             item.add_marker(pytest.mark.skip(reason="needs a cluster: --with-cluster"))
         if tier == "gitea" and not config.getoption("--with-gitea"):
             item.add_marker(pytest.mark.skip(reason="needs a real Gitea: --with-gitea"))

@@ -248,8 +248,8 @@ class Authority:
 
     @classmethod
     def made(cls, folder: Path, *hosts: str) -> "Authority":
-        """Makes a CA, and a certificate for this machine and for further hosts."""
-        others = "".join(f",DNS:{host}" for host in hosts)
+        """Makes a CA, and a certificate for this machine and for further hosts or IPv4 addresses."""
+        others = "".join(f",{'DNS' if host.strip('0123456789.') else 'IP'}:{host}" for host in hosts)
 
         def openssl(*arguments: str) -> None:
             subprocess.run(("openssl", *arguments), cwd=folder, capture_output=True, check=True)

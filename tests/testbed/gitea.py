@@ -71,8 +71,8 @@ class Gitea:
 
 
 @contextmanager
-def running(ca_file: Path, certificate: Path, key: Path) -> Iterator[Gitea]:
-    """Run a new Gitea until the block ends. It keeps nothing.
+def running(ca_file: Path, certificate: Path, key: Path, address: str = "127.0.0.1") -> Iterator[Gitea]:
+    """Run a new Gitea at this address until the block ends. It keeps nothing.
 
     Raises:
         CommandError: it does not start. The message ends with what it has printed.
@@ -84,14 +84,14 @@ def running(ca_file: Path, certificate: Path, key: Path) -> Iterator[Gitea]:
         shutil.copytree(built, folder / "program")
         for name, path in (("cert.pem", certificate), ("key.pem", key)):
             shutil.copyfile(path, folder / name)
-        port = _free_port()
-        (folder / "app.ini").write_text(_configuration(folder, port), encoding="utf-8")
+        port = _free_port(address)
+        (folder / "app.ini").write_text(_configuration(folder, address, port), encoding="utf-8")
         account = _Account.of(folder)
         account.run("migrate")
         user = ("--username", ADMIN, "--password", PASSWORD, "--email", f"{ADMIN}@example.com")
         account.run("admin", "user", "create", *user, "--admin", "--must-change-password=false")
-        with account.serving(port):
-            yield Gitea(f"https://127.0.0.1:{port}", ca_file)
+        with account.serving(address, port):
+            yield Gitea(f"https://{address}:{port}", ca_file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -134,7 +134,7 @@ class _Account:
             raise CommandError(f"gitea {arguments[0]} ended with {ended.returncode}:\n{said[-3000:]}")
 
     @contextmanager
-    def serving(self, port: int) -> Iterator[None]:
+    def serving(self, address: str, port: int) -> Iterator[None]:
         log = self.folder / "gitea.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # type: ignore[call-overload]
@@ -148,7 +148,7 @@ class _Account:
             )
         try:
             deadline = time.monotonic() + _SECONDS_TO_START
-            while not _answers(port):
+            while not _answers(address, port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise CommandError(f"gitea web does not start:\n{log.read_text(errors='replace')[-3000:]}")
                 time.sleep(0.2)
@@ -162,13 +162,13 @@ def _run_user() -> str:
     return _USER if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
 
-def _configuration(folder: Path, port: int) -> str:
+def _configuration(folder: Path, address: str, port: int) -> str:
     sections: dict[str, dict[str, object]] = {
         "server": {
             "PROTOCOL": "https",
-            "HTTP_ADDR": "127.0.0.1",
+            "HTTP_ADDR": address,
             "HTTP_PORT": port,
-            "ROOT_URL": f"https://127.0.0.1:{port}/",
+            "ROOT_URL": f"https://{address}:{port}/",
             "CERT_FILE": folder / "cert.pem",
             "KEY_FILE": folder / "key.pem",
             "STATIC_ROOT_PATH": folder / "program",
@@ -191,15 +191,15 @@ def _configuration(folder: Path, port: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _free_port() -> int:
+def _free_port(address: str) -> int:
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((address, 0))
         return int(found.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str, port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
+        with socket.create_connection((address, port), timeout=1):
             return True
     except OSError:
         return False
