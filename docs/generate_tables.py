@@ -1,4 +1,4 @@
-"""Generates the tables of docs/optimizers.md, docs/reference.md, and the JSON schema for editors.
+"""Generates the tables of docs/optimizers.md and docs/reference.md, and the files in schema/.
 
 The sources are the models of spec and status. Usage: `python docs/generate_tables.py [--check]`.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import editor
+import name_references
 import reference
 from crd import structural
 from swarm_wire.spec.optimizers import Optimizer
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 OPTIMIZERS = ROOT / "docs" / "optimizers.md"
 REFERENCE = ROOT / "docs" / "reference.md"
 SCHEMA = ROOT / "schema" / "dspycompilation.schema.json"
+REFERENCES = ROOT / "schema" / "kustomize-name-references.yaml"
 TABLE = re.compile(r"(?<=<!-- parameters: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 FIELDS = re.compile(r"(?<=<!-- fields -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -37,6 +39,7 @@ GENERATED: Mapping[Path, Callable[[str], str]] = {
     OPTIMIZERS: optimizers,
     REFERENCE: fields,
     SCHEMA: lambda _: editor.text(),
+    REFERENCES: lambda _: name_references.text(),
 }
 """File -> function that makes the current text from the file's present text."""
 
