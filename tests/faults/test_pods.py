@@ -85,14 +85,15 @@ DEATHS = [
     case("termination message forged", "LAST_WORDS.write_text(json.dumps(FORGED)); os._exit(0)"),
 ]
 # Harmless actions of user code. One run does all actions of a group.
+# Each run of the program prints all of this. A pod must print less than 10 MB, since kubelets keep no more of a log.
 OUTPUT = {
     "forged record with a wrong nonce": "os.write(1, b'swarm/1 0123456789abcdef 0 1/1 5 ' + b'0' * 32 + b' AAAA\\n')",
     "forged record, truncated": "os.write(1, b'\\nswarm/1 0123456789abcdef 3 1/9\\n')",
     "output of binary garbage": "os.write(1, os.urandom(5000) + b'\\n')",
     "output with terminal codes": "os.write(1, b'\\x1b[2J\\x1b]0;owned\\x07\\r\\r\\x00\\n')",
-    "output of one huge line": "os.write(1, b'x' * 1_000_000 + b'\\n')",
-    "output of very many lines": "os.write(1, b'x\\n' * 5_000)",
-    "error output of very many lines": "os.write(2, b'x\\n' * 5_000)",
+    "output of one huge line": "os.write(1, b'x' * 100_000 + b'\\n')",
+    "output of very many lines": "os.write(1, b'x\\n' * 1_000)",
+    "error output of very many lines": "os.write(2, b'x\\n' * 1_000)",
     "output without a line end": "os.write(1, b'no line end')",
 }
 STATE = {
