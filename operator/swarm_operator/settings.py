@@ -47,10 +47,10 @@ class Settings(BaseModel):
     namespaces: tuple[str, ...] = Field((), description="Namespaces to serve, comma-separated. Empty: all.")
     gather_interval: float = Field(5, gt=0, description="How often the output of running pods is read.")
     pending_deadline: float = Field(
-        60, ge=0, description="How long something missing (ConfigMap, Secret, image, admission) may be missing."
-    )
-    scheduling_deadline: float = Field(
-        900, ge=0, description="How long pods may wait for a node: adding one takes minutes."
+        900,
+        ge=0,
+        description="How long a run waits for what is missing (a ConfigMap, a Secret, an image, a node) before its "
+        "Compilation is Stalled.",
     )
     retry_delay: float = Field(
         10, ge=0, description="Wait before the second attempt; it doubles with each one, up to 5 minutes."

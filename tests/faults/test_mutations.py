@@ -76,7 +76,7 @@ def test_every_spec_with_a_mistake_is_refused_or_ends_in_a_condition(
     limiter = f"dspy-swarm-limiter.{OPERATOR_NAMESPACE}.svc:7070"
     cases = chosen()
     assert len(cases) >= 40
-    with new_stage(namespace, tmp_path, "mistakes", scheduling_deadline=20, limiter=limiter) as stage:
+    with new_stage(namespace, tmp_path, "mistakes", limiter=limiter) as stage:
         stage.ready()
         outcomes = Trial(stage, cases).run()
         stage.rests()

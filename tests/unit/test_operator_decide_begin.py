@@ -17,6 +17,7 @@ from support.decisions import (
     begin_plan,
     drop,
     keep,
+    over,
     publish,
     release,
     scatter,
@@ -30,6 +31,7 @@ from support.worlds import (
     INPUTS,
     KEY,
     RUN_ID,
+    ago,
     compilation,
     compiled,
     planned,
@@ -38,10 +40,10 @@ from support.worlds import (
     world,
 )
 from swarm_operator.compilation.api import Reason
-from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.decide.conditions import State, timestamp
 from swarm_operator.compilation.model.actions import OpenRun
 from swarm_operator.compilation.model.world import Harvest, MapRef, PublishedProgram, World
-from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
+from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status, WaitingStatus
 from swarm_wire.spec.compilation import CompilationSpec
 
 SUSPENDED = compilation(spec(suspend=True))
@@ -125,6 +127,11 @@ NEW = [
 ]
 
 
+STALLED = compilation(
+    status=over(State.STUCK, Reason.MISSING_CONFIG_MAP).model_copy(
+        update={"waiting": WaitingStatus(reason=Reason.MISSING_CONFIG_MAP, since=timestamp(ago(5000)))}
+    )
+)
 INPUT = [
     Row(
         "the operator claims the artifact's name before the first plan",
@@ -146,10 +153,10 @@ INPUT = [
         says=["ConfigMap 'triage-artifact', which is not this Compilation's", "spec.artifact.configMap.name"],
     ),
     Row(
-        "a run fails at the deadline if another Compilation has claimed the name",
-        world(compilation=waited(Reason.ARTIFACT_CONFLICT, 60), artifact=replace(CLAIMED, owner_uid="another")),
+        "a Compilation is Stalled after the deadline if another Compilation has claimed the name",
+        world(compilation=waited(Reason.ARTIFACT_CONFLICT, 900), artifact=replace(CLAIMED, owner_uid="another")),
         [],
-        State.FAILED,
+        State.STUCK,
         Reason.ARTIFACT_CONFLICT,
     ),
     Row(
@@ -168,12 +175,26 @@ INPUT = [
         says=["'val.jsonl'", "which has: train.jsonl"],
     ),
     Row(
-        "a missing ConfigMap fails the run after the deadline",
-        world(compilation=waited(Reason.MISSING_CONFIG_MAP, 60), inputs={**INPUTS, "triage-data": None}),
+        "a Compilation is Stalled if a ConfigMap is missing until the deadline",
+        world(compilation=waited(Reason.MISSING_CONFIG_MAP, 900), inputs={**INPUTS, "triage-data": None}),
         [],
-        State.FAILED,
+        State.STUCK,
         Reason.MISSING_CONFIG_MAP,
-        ["60 s", f"kubectl -n {KEY.namespace} annotate --overwrite dspyc/{KEY.name} dspy-swarm.dev/rerun-at="],
+        ["The run goes on as soon as that changes. It has not for 900 s."],
+        wake_up=60,
+    ),
+    Row(
+        "a Stalled Compilation stays Stalled while the ConfigMap is missing",
+        world(compilation=STALLED, inputs={**INPUTS, "triage-data": None}),
+        [],
+        State.STUCK,
+        Reason.MISSING_CONFIG_MAP,
+    ),
+    Row(
+        "the run of a Stalled Compilation begins when the ConfigMap is there",
+        world(compilation=STALLED),
+        [begin_plan(0, 1)],
+        reason=Reason.PLANNING,
     ),
     Row(
         "a new reason to wait has its own deadline",

@@ -99,12 +99,12 @@ ROWS = [
         wake_up=9,
     ),
     Row(
-        "a server that never answers ends the run with the reason of the last pod",
+        "if a server does not answer for long, the Compilation is Stalled with the reason of the last pod",
         of(DATA, jobs=tuple(TRIES), pods=tuple(failed(each, "DataUnreachable", ExitCode.FAILED) for each in TRIES)),
         [],
-        State.FAILED,
+        State.STUCK,
         WorkerReason.DATA_UNREACHABLE,
-        ["That did not change in 8 attempts."],
+        ["It is tried again every 5 minutes."],
     ),
     Row(
         "a missing file ends the run at once",

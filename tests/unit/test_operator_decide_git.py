@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.decisions import SETTINGS, Row, keep, said
+from support.decisions import SETTINGS, Row, drop, keep, said
 from support.operator_specs import spec
 from support.worlds import (
     ARTIFACT,
@@ -95,6 +95,7 @@ LATE = {**SOURCE, "limits": {"wallClock": 60}}
 BEGUN = Status(run_id=RUN_ID, start_time=timestamp(ago(100)))
 DONE = of(TARGET, planned(0), results(0, 0, 1, 2, 3), compiled(1), artifact=published())
 OUT = DONE.artifact
+NINTH = job(ObjectKind.FETCH, 0, ATTEMPTS + 1)
 TRIES = [job(ObjectKind.FETCH, 0, number) for number in range(1, ATTEMPTS + 1)]
 
 ROWS = [
@@ -156,15 +157,50 @@ ROWS = [
         reason=Reason.FETCHING,
     ),
     Row(
-        "a server that never answers ends the run with the reason of the last pod",
+        "if a server does not answer for long, the Compilation is Stalled with the reason of the last pod",
         of(
             SOURCE,
             jobs=tuple(TRIES),
             pods=tuple(failed(each, "GitUnreachable", ExitCode.FAILED) for each in TRIES),
         ),
         [],
-        State.FAILED,
+        State.STUCK,
         WorkerReason.GIT_UNREACHABLE,
+        ["the server does not answer", "It is tried again every 5 minutes."],
+        wake_up=240,
+    ),
+    Row(
+        "such a server is tried again, and only the newest attempts are kept",
+        of(
+            SOURCE,
+            jobs=tuple(TRIES),
+            pods=tuple(failed(each, "GitUnreachable", ExitCode.FAILED, seconds=300) for each in TRIES),
+        ),
+        [git_order(ObjectKind.FETCH, SOURCE, 0, ATTEMPTS + 1), drop(TRIES[0])],
+        State.STUCK,
+        WorkerReason.GIT_UNREACHABLE,
+    ),
+    Row(
+        "meanwhile the Compilation stays Stalled",
+        of(
+            SOURCE,
+            jobs=(*TRIES[1:], NINTH),
+            pods=(*(failed(each, "GitUnreachable", ExitCode.FAILED, seconds=300) for each in TRIES), pod(NINTH)),
+        ),
+        [],
+        State.STUCK,
+        WorkerReason.GIT_UNREACHABLE,
+    ),
+    Row(
+        "pods that do not say why they fail end the run",
+        of(
+            SOURCE,
+            jobs=tuple(TRIES),
+            pods=tuple(pod(each, exit_code=137, finished_at=ago(60)) for each in TRIES),
+        ),
+        [],
+        State.FAILED,
+        WorkerReason.WORKER_FAILED,
         ["That did not change in 8 attempts."],
     ),
     Row(

@@ -31,8 +31,8 @@ class Limits(SpecModel):
     pending_seconds: int | None = Field(
         None,
         ge=0,
-        description="Longest time, in seconds, that pods may wait for a node, an image, or something that they mount. "
-        "Default: the operator's settings.",
+        description="Longest time, in seconds, that pods may wait for a node, an image, or something that they mount, "
+        "before the Compilation is Stalled. The run goes on when pods can start. Default: the operator's setting.",
     )
     wall_clock: int | None = Field(None, ge=1, description="Longest time of the run, in seconds from its start.")
     publish_partial: bool = Field(

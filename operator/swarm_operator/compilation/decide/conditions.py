@@ -43,6 +43,8 @@ class State(StrEnum):
     """The run has ended without an artifact. It stays so until a person changes the spec, which begins a new run."""
     KEPT = "kept"
     """The run has ended, and its winner was not good enough. The artifact of an earlier run stays published."""
+    STUCK = "stuck"
+    """Something outside the run keeps it from going on, and has done so for long. The run goes on when that changes."""
     SUSPENDED = "suspended"
     """A person has suspended the run, and it waits until a person resumes it."""
 
@@ -65,6 +67,11 @@ CONDITIONS: Final[Mapping[State, Mapping[ConditionType, Truth]]] = {
     State.KEPT: {
         ConditionType.READY: "True",
         ConditionType.SUCCEEDED: "False",
+    },
+    State.STUCK: {
+        ConditionType.READY: "False",
+        ConditionType.STALLED: "True",
+        ConditionType.SUCCEEDED: "Unknown",
     },
     State.SUSPENDED: {
         ConditionType.READY: "False",

@@ -1,28 +1,32 @@
 """Rules of Jobs that fetch program and data before the first plan, and of the Job that publishes the artifact."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from swarm_operator.compilation.api import AnyReason, ObjectKind, Reason
 from swarm_operator.compilation.decide import attempts, wording
-from swarm_operator.compilation.decide.attempts import backoff
+from swarm_operator.compilation.decide.attempts import LONGEST_RETRY_DELAY, backoff
 from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, fail, release, under_way
 from swarm_operator.compilation.decide.orders import transfer_job
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
-from swarm_operator.compilation.model.actions import StartJob
+from swarm_operator.compilation.model.actions import DropJob, StartJob
 from swarm_operator.compilation.model.roles import ROLES, destination, fetched
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import Pod
 from swarm_operator.compilation.status import ArtifactStatus
+from swarm_wire.names import WorkerReason
 from swarm_wire.spec.git import GitDestination
 
 ATTEMPTS: Final = 8
-"""Number of attempts that may fail on their own. With their delays, a server may be down for 15 minutes."""
+"""Number of attempts that may fail on their own before the Compilation is Stalled, which takes about 15 minutes."""
 EXTRA: Final = 20
 """Number of further attempts, for pods that are evicted or deleted."""
+UNKNOWN: Final = (WorkerReason.WORKER_FAILED, Reason.ATTEMPTS_EXHAUSTED)
+"""Reasons of pods that have not said why they fail. These attempts are not repeated for ever."""
 
 
 def fetch(s: Situation) -> Move | None:
@@ -68,24 +72,30 @@ def is_unpublished(s: Situation, artifact: Artifact) -> GitDestination | None:
 
 
 def _job(s: Situation, role: ObjectKind, finding: Finding, order: Callable[[int], StartJob]) -> Move:
-    """Has one pod do its work. A pod that fails for a reason that may pass is tried again."""
+    """Has one pod do its work. A pod that fails for a reason that may pass is tried again, from some time on slowly."""
     round_ = order(1).round
     jobs, pods = s.jobs_of(role, round_), s.pods_of(role, round_)
-    last = max(jobs, default=0)
+    strikes, reason, last = sum(attempts.ended(pod).on_its_own for pod in pods), _reason(pods), max(jobs, default=0)
+    is_stuck = strikes >= ATTEMPTS and reason not in UNKNOWN
+    if is_stuck:
+        message = f"{wording.last_failure(pods)} It is tried again every {LONGEST_RETRY_DELAY / 60:g} minutes."
+        finding = replace(finding, state=State.STUCK, reason=reason, message=message)
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, finding)
     if s.live(pods):
         return under_way(s, finding)
-    strikes = sum(attempts.ended(pod).on_its_own for pod in pods)
-    if strikes >= ATTEMPTS or last >= ATTEMPTS + EXTRA:
+    if not is_stuck and (strikes >= ATTEMPTS or len(jobs) >= ATTEMPTS + EXTRA):
         why = f"{wording.last_failure(pods)} That did not change in {last} attempts."
-        return fail(_reason(pods), f"{why} {wording.new_run(s)}")
+        return fail(reason, f"{why} {wording.new_run(s)}")
     if delay := backoff(s, strikes, pods):
         again = Finding(State.RUNNING, Reason.RETRYING, f"{wording.last_failure(pods)} It is tried again.")
-        return Move(again, release(s.world.harvest.settled), delay)
-    return start(s, finding, order(last + 1))
+        return Move(finding if is_stuck else again, release(s.world.harvest.settled), delay)
+    move = start(s, finding, order(last + 1))
+    oldest = [DropJob(jobs[number].name, jobs[number].uid) for number in sorted(jobs)[: 1 - ATTEMPTS]]
+    return replace(move, actions=(*move.actions, *oldest)) if is_stuck else move
 
 
 def _reason(pods: list[Pod]) -> AnyReason:
-    """Returns the reason of the pod that ended last."""
-    return wording.worker_reason(max(pods, key=lambda pod: pod.attempt)) if pods else Reason.ATTEMPTS_EXHAUSTED
+    """Returns the reason of the last attempt that has ended."""
+    ended = [pod for pod in pods if pod.ended]
+    return wording.worker_reason(max(ended, key=lambda pod: pod.attempt)) if ended else Reason.ATTEMPTS_EXHAUSTED

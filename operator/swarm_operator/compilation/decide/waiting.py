@@ -10,7 +10,7 @@ from swarm_operator.compilation.api import Reason
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide import limits, wording
 from swarm_operator.compilation.decide.conditions import Finding, State
-from swarm_operator.compilation.decide.moves import Move, fail, release
+from swarm_operator.compilation.decide.moves import Move, release
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import ClaimName, KeepAssignment, StartJob
 from swarm_operator.compilation.model.roles import ROLES
@@ -77,51 +77,45 @@ def blocked(s: Situation, job: Job) -> Move | None:
         # The time of a run that only publishes may be over already.
         wake_up = left if left is None or left > 0 else s.settings.gather_interval
         return Move(wording.queued(job), release(s.world.harvest.settled), wake_up)
-    # limits.pendingSeconds, if set, replaces the deadlines of the settings, whatever the pods wait for.
+    # limits.pendingSeconds, if set, replaces the deadline of the settings. It counts from a pod's creation.
     given = limits.current(s).pending_seconds
     began = min((pod.created_at for pod in pods), default=job.created_at)
     since = None if given is None else began
     for pod in pods:
         if pod.trouble is not None:
-            deadline = s.settings.scheduling_deadline if pod.trouble.reason is Reason.UNSCHEDULABLE else None
             message = f"pod {pod.name!r} cannot start: {sentence(pod.trouble.message)}"
-            return wait(s, pod.trouble.reason, message, deadline, since)
+            return wait(s, pod.trouble.reason, message, since)
     patience = START_PATIENCE if given is None else min(given, START_PATIENCE)
     if pods and (s.now - began).total_seconds() >= patience:
         # Perhaps the image is large, or a volume cannot be mounted. Only the pod's events say which of these it is.
         message = (
             f"pod {pods[0].name!r} has been starting since {reports.timestamp(began)}: kubectl describe pod says why."
         )
-        return wait(s, Reason.POD_CANNOT_START, message, s.settings.scheduling_deadline, since)
+        return wait(s, Reason.POD_CANNOT_START, message, since)
     if not pods and job.uid in s.world.rejections:
         message = f"no pod of Job {job.name!r} is admitted: {sentence(s.world.rejections[job.uid])}"
-        return wait(s, Reason.PODS_REJECTED, message, since=since)
+        return wait(s, Reason.PODS_REJECTED, message, since)
     return None
 
 
-def wait(
-    s: Situation, reason: Reason, message: str, deadline: float | None = None, since: datetime | None = None
-) -> Move:
-    """Reports the reason for which the run waits. If the reason lasts until its deadline, fails the run.
+def wait(s: Situation, reason: Reason, message: str, since: datetime | None = None) -> Move:
+    """Reports the reason for which the run waits. If the reason lasts until its deadline, the Compilation is Stalled.
 
-    The deadline counts from `since`. Without `since`, it counts from the moment when a pass first saw the reason.
+    Even then the run goes on when the reason is gone: its Jobs stay, and each later pass looks again. The deadline
+    counts from `since`. Without `since`, it counts from the moment when a pass first saw the reason.
     """
-    usual = s.settings.pending_deadline if deadline is None else deadline
     given = limits.current(s).pending_seconds
-    limit = usual if given is None else given
+    limit = s.settings.pending_deadline if given is None else given
     since = since or first_seen(s.world, reason, s.now)
     end = since + timedelta(seconds=limit)
     left = (end - s.now).total_seconds()
+    says = f"{message} The run goes on as soon as that changes."
     if left <= 0:
-        ended = f"That did not change in {limit:g} s, so the run has ended. Put it right."
-        return fail(reason, f"{message} {ended} {wording.new_run(s)}")
-    finding = Finding(
-        State.RUNNING,
-        reason,
-        f"{message} The run goes on as soon as that changes, and fails if it has not by {reports.timestamp(end)}.",
-        waiting_since=since,
-    )
-    return Move(finding, release(s.world.harvest.settled), min(left, s.settings.gather_interval))
+        stuck = Finding(State.STUCK, reason, f"{says} It has not for {limit:g} s.", waiting_since=since)
+        return Move(stuck, release(s.world.harvest.settled), s.settings.resync_interval)
+    says += f" If it has not by {reports.timestamp(end)}, the Compilation is Stalled."
+    waits = Finding(State.RUNNING, reason, says, waiting_since=since)
+    return Move(waits, release(s.world.harvest.settled), min(left, s.settings.gather_interval))
 
 
 def first_seen(world: World, reason: Reason, now: datetime) -> datetime:

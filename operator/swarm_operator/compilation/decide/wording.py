@@ -166,7 +166,7 @@ def worker_reason(pod: Pod) -> WorkerReason:
             ExitCode.SCHEMA_MISMATCH: WorkerReason.SCHEMA_MISMATCH,
             ExitCode.DRIFT: WorkerReason.DIGEST_DRIFT,
         }
-        return by_code.get(ExitCode(pod.exit_code or 0), WorkerReason.WORKER_FAILED)
+        return next((reason for code, reason in by_code.items() if code == pod.exit_code), WorkerReason.WORKER_FAILED)
     return next((reason for reason in WorkerReason if reason == pod.commit.reason), WorkerReason.WORKER_FAILED)
 
 
