@@ -18,6 +18,7 @@ import crd
 import generate_tables
 from support.worker import importable, spec_of
 from swarm_operator.compilation.api import Reason
+from swarm_wire.spec.models import Models
 from swarm_wire.spec.optimizers import Optimizer
 from swarm_worker.user.data import load_data
 
@@ -79,6 +80,21 @@ def test_a_stale_generated_table_is_found_and_rewritten(path: Path, word: str, t
     generated = {stale: generate_tables.GENERATED[path]}
     assert generate_tables.main(["--check"], generated) == 1
     assert generate_tables.main([], generated) == generate_tables.main(["--check"], generated) == 0
+
+
+def test_kustomize_knows_every_field_that_names_a_config_map_or_secret() -> None:
+    known = {
+        field["path"].replace("/", ".")
+        for found in yaml.safe_load(generate_tables.REFERENCES.read_text(encoding="utf-8"))["nameReference"]
+        for field in found["fieldSpecs"]
+    }
+    named = {
+        f"{path}.name".replace("[]", "")
+        for path, name, given in _fields(VERSION["spec"], "spec")
+        if name == "name" and re.match("Name of the (ConfigMap|Secret)", given.get("description", ""))
+    }
+    assert named - known == {"spec.artifact.configMap.name"}, "the operator makes this one"
+    assert {f"spec.models.{role}.apiKey.secret.name" for role in Models.model_fields} <= known
 
 
 def _fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
