@@ -130,7 +130,7 @@ def test_a_run_whose_request_names_no_image_uses_the_operators_default_image() -
     assert default.image == SETTINGS.worker_image
 
 
-def test_earlier_runs_are_those_with_the_same_annotation_requested_at_from_oldest_to_newest() -> None:
+def test_earlier_runs_have_the_same_requested_at_and_are_sorted_by_age() -> None:
     maps, requests = (), {REQUEST: run().request}
     for part in (another("new", 1), another("old", 9), another("asked", 5, requested_at="monday")):
         maps, requests = (*maps, *part[0]), {**requests, **part[1]}

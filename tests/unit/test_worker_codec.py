@@ -178,7 +178,7 @@ def test_text_without_secrets_stays_unchanged(secret: str, text: str) -> None:
     assert codec.loads(codec.dumps(f"as {text}")) == f"as {text}"
 
 
-def test_a_secret_inside_another_secret_leaves_no_part_of_it() -> None:
+def test_no_part_of_a_secret_is_left_if_it_contains_another_secret() -> None:
     codec = Codec({"value of A": "sk-0123456789", "value of B": "sk-0123456789-and-more"})
     assert codec.redact("sk-0123456789-and-more, sk-0123456789") == "(value of B), (value of A)"
 

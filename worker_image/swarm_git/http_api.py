@@ -210,7 +210,7 @@ def _asked_wait(headers: Message) -> float:
 
 
 def _words(body: bytes) -> str:
-    """Returns what an error's JSON says to people, on one line; empty if it is a page of HTML or the like."""
+    """Returns the message in the JSON body of an error, on one line; empty if the body is no JSON, such as a page."""
     try:
         value = json.loads(body)
     except ValueError:

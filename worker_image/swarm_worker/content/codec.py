@@ -107,7 +107,7 @@ class Codec:
         return _Unpickler(io.BytesIO(data), dict(walks), self._referred).load()
 
     def _reference(self, text: str) -> tuple[str, str] | None:
-        """Returns the reference that replaces a secret in a payload; None for other texts."""
+        """Returns the reference that replaces this text in a payload if the text is a secret; otherwise None."""
         if text in self._names:
             return _SECRET, self._names[text]
         place = places.here().keys.get(text)

@@ -12,7 +12,7 @@ HOST = "127.0.0.1"
 
 
 class LocalLimiter:
-    """Serves the driver's processes within its `with` block, if the spec has rate limits.
+    """Runs a limiter for the local driver's processes until the `with` block ends. Without rate limits, runs none.
 
     Args:
         port: the port to serve on. 0 means any free port.

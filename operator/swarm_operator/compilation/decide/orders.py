@@ -1,4 +1,4 @@
-"""Orders for Jobs, with everything that the Jobs and their pods get (pure)."""
+"""Makes the StartJob actions: each says what a Job and its pods mount, may spend, and have in their environment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
