@@ -87,8 +87,9 @@ def _fetched(git: Git, source: GitSource, *options: str) -> str:
             break
         except Failed as failed:
             is_id = source.ref is not None and source.ref.commit is not None
-            if "couldn't find remote ref" in failed.said:
-                raise _missing(git, source, wanted) from None
+            if "couldn't find remote ref" in failed.said and (there := _there(git, source)):
+                what = f"{source.url} does not have {wanted}. It has: {there}. Correct {git.place.field}.ref"
+                raise not_found(git.place, what) from None
             if not left or is_id or "not our ref" not in failed.said:
                 raise explained(failed.said, place) from None
     try:
@@ -97,11 +98,13 @@ def _fetched(git: Git, source: GitSource, *options: str) -> str:
         raise not_found(place, f"{wanted} of {source.url} is no commit") from None
 
 
-def _missing(git: Git, source: GitSource, wanted: str) -> GitError:
+def _there(git: Git, source: GitSource) -> str:
+    """Returns the names of branches or tags, for people. It is empty without any, or if the server is no git server."""
     is_tag = source.ref is not None and source.ref.tag is not None
-    there = remote.named(git, "tags" if is_tag else "heads")
-    names = f"It has: {there}" if there else f"It has no {'tags' if is_tag else 'branches'}"
-    return not_found(git.place, f"{source.url} does not have {wanted}. {names}. Correct {git.place.field}.ref")
+    try:
+        return remote.named(git, "tags" if is_tag else "heads")
+    except GitError:
+        return ""
 
 
 def _fetch_folder(git: Git, url: str, folder: str) -> bool:
