@@ -88,8 +88,8 @@ extras: $(EXTRAS)/.installed  ## test what boto3, google-auth, pyarrow and datas
 gitea: setup  ## test pull requests and pushes on a real Gitea, which is built with Go if there is none
 	$(PYTEST) tests/gitea --with-gitea $(if $(filter none,$(CLUSTER)),,--with-cluster)
 
-fidelity: setup  ## replay and users with every optimizer on every program, other seeds each day; takes 45 minutes
-	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users $(PARALLEL)
+fidelity: setup  ## replay, users and the operator's runs without sampling, with other seeds each day; takes 45 minutes
+	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users tests/unit/test_operator_runs.py $(PARALLEL)
 
 cluster-tests: setup  ## chart, Compilations, pods and some faults on a kind cluster, which is made if there is none
 	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadfile --no-loadscope-reorder

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from support.compiles import ROOT, Case, environment
+from support.sampling import sample
 
 MODELS = {"openai/small", "openai/large"}
 TOLERANCE = 0.2
@@ -47,7 +48,7 @@ def test_an_estimate_says_what_the_evaluation_of_the_published_program_costs_at_
     assert "up to 16 more LM calls" in told["notes"][0]
 
 
-@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sample(OTHERS, 2), ids=lambda case: case.name)
 def test_a_compile_makes_at_least_half_of_the_calls_that_its_estimate_names_as_the_most(
     providers: Any, tmp_path: Path, case: Case
 ) -> None:
@@ -82,7 +83,7 @@ def estimate(manifest: dict[str, Any], folder: Path, *options: str, **env: str) 
     return subprocess.run(command, env=environment(**env), capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sample(CASES, 2), ids=lambda case: case.name)
 def test_estimated_calls_and_tokens_are_near_the_numbers_that_the_provider_counts(
     providers: Any, tmp_path: Path, case: Case
 ) -> None:

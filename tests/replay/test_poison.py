@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.compiles import Case, StockRun, run_local
+from support.sampling import sample
 from swarm_wire.shards import read_folder
 
 CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}, program="Poisoned", validation=24)
@@ -21,7 +22,7 @@ def stock(providers: Any) -> StockRun:
 
 @pytest.mark.parametrize(
     ("poison", "why"),
-    [("kill", "SIGKILL"), ("exit", "exit code 3"), ("hang", "CellTimeout"), ("regex", "exit code 1")],
+    sample([("kill", "SIGKILL"), ("hang", "CellTimeout"), ("exit", "exit code 3"), ("regex", "exit code 1")], 2),
 )
 def test_an_example_that_kills_its_process_is_the_only_example_with_an_error(
     providers: Any, tmp_path: Path, stock: StockRun, poison: str, why: str

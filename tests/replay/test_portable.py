@@ -9,6 +9,7 @@ import pytest
 from support.canary import kinds_without
 from support.compiles import Case, start_local
 from support.kills import kill_one
+from support.sampling import sample
 from swarm_wire.records import RecordKind
 
 KEY = "sk-of-the-users-own-5f1c"
@@ -18,18 +19,21 @@ SEARCH = {"num_candidate_programs": 1, "max_labeled_demos": 3, "max_bootstrapped
 
 @pytest.mark.parametrize(
     "case",
-    [
-        Case("a retriever", parameters=SEARCH, program="Retrieving", module=MODULE),
-        Case("a connection, a lock, clients", parameters=SEARCH, program="Connected", module=MODULE),
-        Case(
-            "in a bootstrap",
-            "bootstrapFewShot",
-            {"max_bootstrapped_demos": 2},
-            program="Connected",
-            module=MODULE,
-        ),
-        Case("in the metric", parameters=SEARCH, metric="near", module=MODULE),
-    ],
+    sample(
+        [
+            Case("a retriever", parameters=SEARCH, program="Retrieving", module=MODULE),
+            Case("a connection, a lock, clients", parameters=SEARCH, program="Connected", module=MODULE),
+            Case(
+                "in a bootstrap",
+                "bootstrapFewShot",
+                {"max_bootstrapped_demos": 2},
+                program="Connected",
+                module=MODULE,
+            ),
+            Case("in the metric", parameters=SEARCH, metric="near", module=MODULE),
+        ],
+        2,
+    ),
     ids=lambda case: case.name,
 )
 def test_retrievers_and_connections_of_a_program_work_in_every_worker(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.compiles import PATHS, Case, LocalRun, counted, environment, run_local
+from support.sampling import sample
 
 MODULE = """
 import functools
@@ -190,14 +191,16 @@ def without_lm(state: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("change", "optimizer"),
-    [
-        (MEMORY, DEMOS),
-        (CACHED, CUSTOM),
-        (SETS, DEMOS),
-        (BEST.replace("KIND", "BestOfN"), DEMOS),
-        (BEST.replace("KIND", "Refine"), DEMOS),
-    ],
-    ids=["a memory", "functools.cache and custom", "the order of a set", "BestOfN", "Refine"],
+    sample(
+        [
+            pytest.param(MEMORY, DEMOS, id="a memory"),
+            pytest.param(CACHED, CUSTOM, id="functools.cache and custom"),
+            pytest.param(SETS, DEMOS, id="the order of a set"),
+            pytest.param(BEST.replace("KIND", "BestOfN"), DEMOS, id="BestOfN"),
+            pytest.param(BEST.replace("KIND", "Refine"), DEMOS, id="Refine"),
+        ],
+        2,
+    ),
 )
 def test_a_program_with_harmless_state_compiles_to_the_program_of_stock(
     providers: Any, tmp_path: Path, change: str, optimizer: dict[str, Any]

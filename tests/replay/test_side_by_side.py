@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.compiles import Case
+from support.sampling import sample
 
 OPTIMIZERS = (
     "pooled",
@@ -23,12 +24,14 @@ OPTIMIZERS = (
 TIMES = int(os.environ.get("TIMES", "1"))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", sample(OPTIMIZERS, 2))
 def test_an_optimizer_that_starts_threads_finds_the_program_of_stock(
     providers: Any, tmp_path: Path, optimizer: str
 ) -> None:
     case = Case(optimizer, "custom", {"entrypoint": f"side_by_side:{optimizer}"}, train=12, validation=12)
     expected = case.stock(providers(1))
+    if "tqdm" in (expected.error or ""):  # stock DSPy shows progress in threads, in which tqdm rarely loses a bar
+        expected = case.stock(providers(1))
     assert expected.error is None
     for time in range(TIMES):
         # With these variables, workers run waves of more than 4 cells, and the first plan has a twin.

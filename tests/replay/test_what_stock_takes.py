@@ -33,13 +33,16 @@ def is_stocks(case: Case, providers: Any, folder: Path, seed: int = 1) -> Any:
 
 @pytest.mark.parametrize(
     ("case", "scored_on"),
-    [
-        (SEARCH, "all 20 training examples"),
-        (RULES, "the last 10 of 20 training examples"),
-        (MIPRO, "the last 16 of 20 training examples"),
-        (EVOLVED, "all 20 training examples"),
-        (Case("", "custom", {"entrypoint": "replay_programs:two_stages"}), "all 20 training examples"),
-    ],
+    sample(
+        [
+            (SEARCH, "all 20 training examples"),
+            (RULES, "the last 10 of 20 training examples"),
+            (MIPRO, "the last 16 of 20 training examples"),
+            (EVOLVED, "all 20 training examples"),
+            (Case("", "custom", {"entrypoint": "replay_programs:two_stages"}), "all 20 training examples"),
+        ],
+        2,
+    ),
     ids=lambda given: getattr(given, "optimizer", ""),
 )
 def test_a_compile_needs_no_validation_set(providers: Any, tmp_path: Path, case: Case, scored_on: str) -> None:
@@ -50,15 +53,18 @@ def test_a_compile_needs_no_validation_set(providers: Any, tmp_path: Path, case:
 
 @pytest.mark.parametrize(
     ("case", "program", "metric"),
-    [
-        (EVOLVED, "Bare", "feedback"),
-        (EVOLVED, "Careful", "fed_back"),
-        (SEARCH, "Bare", "weighed"),
-        (RULES, "Bare", "exact"),
-        (COPRO, "Careful", "noted"),
-        (MIPRO, "Bare", "noted"),
-        (SAMPLED, "Bare", "weighed"),
-    ],
+    sample(
+        [
+            (EVOLVED, "Bare", "feedback"),
+            (EVOLVED, "Careful", "fed_back"),
+            (SEARCH, "Bare", "weighed"),
+            (RULES, "Bare", "exact"),
+            (COPRO, "Careful", "noted"),
+            (MIPRO, "Bare", "noted"),
+            (SAMPLED, "Bare", "weighed"),
+        ],
+        2,
+    ),
     ids=lambda given: getattr(given, "optimizer", str(given)),
 )
 def test_a_bare_predictor_is_a_program_and_any_callable_is_a_metric(
@@ -117,8 +123,14 @@ def test_the_options_of_gepa_act_as_in_stock(providers: Any, tmp_path: Path, opt
 
 @pytest.mark.parametrize(
     ("program", "options"),
-    [("Code", {"code_proposer": "replay_programs:coder"}), ("Code", {}), ("Checked", {})],
-    ids=["own proposer", "dspy's", "beside a predictor"],
+    sample(
+        [
+            pytest.param("Code", {"code_proposer": "replay_programs:coder"}, id="own proposer"),
+            pytest.param("Code", {}, id="dspy's"),
+            pytest.param("Checked", {}, id="beside a predictor"),
+        ],
+        2,
+    ),
 )
 def test_gepa_rewrites_the_code_of_a_dspy_flex_as_in_stock(
     providers: Any, tmp_path: Path, program: str, options: dict[str, Any]

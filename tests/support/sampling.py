@@ -1,8 +1,9 @@
 """Chooses which rows of long tables a test run takes.
 
 A row combines a kind (such as an optimizer) with a companion (such as a program). `make test` and `make faults` take
-each kind once, each day with another companion. FIDELITY=whole (`make fidelity`) takes all kinds with all companions,
-each day with other seeds. FIDELITY=all also takes every seed, and FAULTS=all takes every companion.
+each kind once, each day with another companion. Of slow tables, `make test` takes a part of the rows each day.
+FIDELITY=whole (`make fidelity`) takes all kinds with all companions, each day with other seeds. FIDELITY=all also takes
+every seed, and FAULTS=all takes every companion.
 """
 
 import os

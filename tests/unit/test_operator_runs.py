@@ -27,6 +27,7 @@ from support.fake_cluster import (
     StandIn,
 )
 from support.operator_specs import spec
+from support.sampling import sample
 from swarm_operator.cluster import errors
 from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, PODS, Resource
 from swarm_operator.compilation.api import (
@@ -210,7 +211,7 @@ def writes_of_a_run() -> int:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("number", range(writes_of_a_run()))
+@pytest.mark.parametrize("number", sample(range(writes_of_a_run()), 2))
 def test_an_operator_that_is_killed_before_or_after_any_write_resumes_the_run(number: int, after: bool) -> None:
     cluster = killed_once(number, after)
     assert len(cluster.paid) == len(set(cluster.paid)) == ROUNDS * CELLS
@@ -794,7 +795,7 @@ def change_after(cluster: FakeCluster, operator: Operator, steps: int) -> int:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("number", writes_of_a_change())
+@pytest.mark.parametrize("number", sample(writes_of_a_change(), 3))
 def test_an_operator_that_is_killed_before_or_after_any_write_resumes_a_changed_compilation(
     number: int, after: bool
 ) -> None:
@@ -1021,7 +1022,7 @@ def of_kind(cluster: FakeCluster, kind: str) -> list[str]:
 
 @pytest.mark.parametrize("away", [0, 3, 30])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", sample(range(4), 2))
 @pytest.mark.parametrize("partial", [False, True], ids=["", "published"])
 def test_a_higher_limit_continues_a_run_whose_operator_is_killed_before_or_after_any_write(
     number: int, after: bool, away: int, partial: bool

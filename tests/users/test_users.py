@@ -1,8 +1,8 @@
 """A program as DSPy's users write it compiles to stock's program, or a message names what is refused.
 
-Stock DSPy and the local driver compile each program of `tests/programs/users` with one of its two optimizers, each day
-with the other. `make fidelity` uses both. The provider derives each answer from a hash of the request, so a prompt
-that differs from stock's prompt changes the scores.
+Stock DSPy and the local driver compile each day half of the programs in `tests/programs/users`, each with one of its two
+optimizers. `make fidelity` compiles all with both. The provider derives each answer from a hash of the request, so a
+prompt that differs from stock's prompt changes the scores.
 
 `USERS_TABLE=FILE make users` appends a line to the file for each compile, with the outcomes of stock DSPy and of the
 local driver.
