@@ -89,7 +89,7 @@ async def test_a_pass_may_schedule_the_next_pass() -> None:
         schedule.wake("a")
         await asyncio.sleep(0.15)
     assert len(moments) == 2
-    assert 0.05 <= moments[1] - moments[0] < 0.1
+    assert moments[1] - moments[0] >= 0.05
 
 
 @pytest.mark.parametrize("error", [errors.Unavailable("503"), errors.Conflict("409"), ValueError("ours")])
@@ -120,18 +120,17 @@ async def test_a_failed_pass_is_repeated_after_a_delay_even_if_events_come(
     ("places", "gaps"), [("aaa", [0.1, 0.2, 0.4]), ("aba", [0.1, 0.1, 0.1]), ("aab", [0.1, 0.2, 0.1])]
 )
 async def test_delays_do_not_grow_while_failed_passes_make_progress(
-    places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch
+    places: str, gaps: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the API server does each write but never answers, each pass fails at the next write."""
     monkeypatch.setattr("swarm_operator.runtime.workqueue.FIRST_DELAY", 0.1)
-    moments: list[float] = []
+    left = list(places)
     done = asyncio.Event()
 
     async def work(key: str) -> float | None:
-        moments.append(asyncio.get_running_loop().time())
-        if len(moments) <= len(places):
+        if left:
             error = errors.Unavailable("no answer")
-            error.add_note(places[len(moments) - 1])
+            error.add_note(left.pop(0))
             raise error
         done.set()
         return None
@@ -139,5 +138,6 @@ async def test_delays_do_not_grow_while_failed_passes_make_progress(
     async with running(work) as schedule:
         schedule.wake("a")
         await asyncio.wait_for(done.wait(), 30)
-    for (before, after), gap in zip(itertools.pairwise(moments), gaps, strict=True):
-        assert gap * 0.9 <= after - before < gap * 1.9
+    assert [record.getMessage().partition("tried again in ")[2] for record in caplog.records] == [
+        f"{gap:g} s" for gap in gaps
+    ]
