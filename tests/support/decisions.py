@@ -60,7 +60,7 @@ OPEN = OpenRun(
         spec=CompilationSpec.model_validate(spec(image=SETTINGS.worker_image)),
     )
 )
-SHORT_SECONDS: Final = 4200
+SHORT_SECONDS: Final = 5400
 """The seconds for which a worker may live if its slices have one or two cells."""
 
 

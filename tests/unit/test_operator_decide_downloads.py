@@ -10,7 +10,7 @@ from support.worlds import NOW, job, plan_order, planned, pod, shard
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.apply.jobs import job as manifest
 from swarm_operator.compilation.decide.conditions import State
-from swarm_operator.compilation.decide.orders import DOWNLOAD_SECONDS
+from swarm_operator.compilation.decide.orders import TRANSFER_SECONDS
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.decide.transfers import ATTEMPTS
 from swarm_operator.compilation.interpret.harvest import harvest
@@ -40,7 +40,7 @@ TRIES = [job(ObjectKind.DOWNLOAD, 0, number) for number in range(1, ATTEMPTS + 1
 
 
 def order(changes: dict[str, Any], attempt: int = 1) -> StartJob:
-    return StartJob(ObjectKind.DOWNLOAD, given(changes)[1], 0, attempt, DOWNLOAD_SECONDS, {})
+    return StartJob(ObjectKind.DOWNLOAD, given(changes)[1], 0, attempt, TRANSFER_SECONDS, {})
 
 
 ROWS = [

@@ -29,7 +29,7 @@ from support.worlds import (
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.apply.jobs import job as manifest
 from swarm_operator.compilation.decide.conditions import State, timestamp
-from swarm_operator.compilation.decide.orders import GIT_SECONDS
+from swarm_operator.compilation.decide.orders import TRANSFER_SECONDS
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.decide.transfers import ATTEMPTS
 from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish, StartJob
@@ -78,7 +78,7 @@ def git_order(role: ObjectKind, changes: dict[str, Any], round_: int, attempt: i
         given(changes)[1],
         round_,
         attempt,
-        GIT_SECONDS,
+        TRANSFER_SECONDS,
         {},
         image=SETTINGS.git_image,
         artifact=artifact,
@@ -173,10 +173,10 @@ ROWS = [
         "such a server is tried again, and only the newest attempts are kept",
         of(
             SOURCE,
-            jobs=tuple(TRIES),
-            pods=tuple(failed(each, "GitUnreachable", ExitCode.FAILED, seconds=300) for each in TRIES),
+            jobs=(*TRIES, NINTH),
+            pods=tuple(failed(each, "GitUnreachable", ExitCode.FAILED, seconds=300) for each in (*TRIES, NINTH)),
         ),
-        [git_order(ObjectKind.FETCH, SOURCE, 0, ATTEMPTS + 1), drop(TRIES[0])],
+        [git_order(ObjectKind.FETCH, SOURCE, 0, ATTEMPTS + 2), drop(TRIES[0])],
         State.STUCK,
         WorkerReason.GIT_UNREACHABLE,
     ),
@@ -184,12 +184,27 @@ ROWS = [
         "meanwhile the Compilation stays Stalled",
         of(
             SOURCE,
-            jobs=(*TRIES[1:], NINTH),
+            jobs=(*TRIES, NINTH),
             pods=(*(failed(each, "GitUnreachable", ExitCode.FAILED, seconds=300) for each in TRIES), pod(NINTH)),
         ),
         [],
         State.STUCK,
         WorkerReason.GIT_UNREACHABLE,
+    ),
+    Row(
+        "one pod that does not say why it fails ends nothing",
+        of(
+            SOURCE,
+            jobs=(*TRIES, NINTH),
+            pods=(
+                *(failed(each, "GitUnreachable", ExitCode.FAILED) for each in TRIES),
+                pod(NINTH, exit_code=137, finished_at=ago(60)),
+            ),
+        ),
+        [],
+        State.STUCK,
+        WorkerReason.GIT_UNREACHABLE,
+        wake_up=240,
     ),
     Row(
         "pods that do not say why they fail end the run",

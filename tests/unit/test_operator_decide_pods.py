@@ -13,6 +13,7 @@ from support.decisions import (
     SETTINGS,
     WORK_0,
     Row,
+    begin_plan,
     drop,
     keep,
     over,
@@ -45,6 +46,8 @@ def stuck(reason: Reason, message: str) -> dict[str, Any]:
     return {"started": False, "trouble": Trouble(reason, message)}
 
 
+OVERDUE_PLAN = replace(PLAN_0, finished=True)
+OVERDUE_POD = replace(pod(OVERDUE_PLAN, exit_code=0), exit_code=None, started=False, failure="DeadlineExceeded")
 PODS = [
     Row(
         "the operator waits for a running plan",
@@ -143,6 +146,20 @@ PODS = [
         wake_up=60,
     ),
     Row(
+        "a pod whose time is over before it started uses up no attempt, and the wait goes on",
+        world(
+            compilation=waited(Reason.IMAGE_PULL_FAILED, 5000),
+            jobs=(OVERDUE_PLAN,),
+            pods=(
+                pod(
+                    OVERDUE_PLAN, started=False, ended=True, held=False, failure="DeadlineExceeded", finished_at=ago(1)
+                ),
+            ),
+        ),
+        [begin_plan(0, 2)],
+        reason=Reason.RETRYING,
+    ),
+    Row(
         "the run of a Stalled Compilation goes on when its pod starts",
         world(
             compilation=compilation(status=over(State.STUCK, Reason.MISSING_SECRET)),
@@ -229,6 +246,25 @@ PODS = [
 @pytest.mark.parametrize("row", [*PODS], ids=lambda row: row.name)
 def test_the_operator_decides_what_it_does_about_pods(row: Row) -> None:
     row.holds()
+
+
+def test_the_wait_goes_on_with_the_next_pod_until_a_pod_starts() -> None:
+    before = waited(Reason.IMAGE_PULL_FAILED, 5000)
+    replaced = decide(world(compilation=before, jobs=(OVERDUE_PLAN,), pods=(OVERDUE_POD,)), NOW, SETTINGS).status
+    started = decide(world(compilation=before, jobs=(PLAN_0,), pods=(pod(PLAN_0),)), NOW, SETTINGS).status
+    assert replaced is not None
+    assert started is not None
+    assert (replaced.waiting, started.waiting) == (before.status.waiting, None)
+
+
+def test_an_event_says_that_a_compilation_is_stalled() -> None:
+    waits = pod(PLAN_0, **stuck(Reason.MISSING_SECRET, 'secret "key" not found'))
+    status = over(State.RUNNING, Reason.MISSING_SECRET).model_copy(
+        update={"waiting": waited(Reason.MISSING_SECRET, 901).status.waiting, "round": 0}
+    )
+    [event] = decide(world(compilation=compilation(status=status), jobs=(PLAN_0,), pods=(waits,)), NOW, SETTINGS).events
+    assert (event.type, event.reason) == ("Warning", Reason.MISSING_SECRET)
+    assert "It has not for 900 s." in event.message
 
 
 @pytest.mark.parametrize(("limits", "state"), [({}, "Unknown"), ({"pendingSeconds": 20}, "False")])

@@ -117,7 +117,7 @@ ROUNDS = [
     Row(
         "if the operator died after it wrote an assignment, the Job is created later",
         world(planned(0), assignments=(assignment(0, 1, [0, 1, 2, 3]),)),
-        [begin_work(assignment(0, 1, [0, 1, 2, 3]), planned(0), seconds=6000)],
+        [begin_work(assignment(0, 1, [0, 1, 2, 3]), planned(0), seconds=7200)],
         reason=Reason.SCATTERING,
     ),
     Row(

@@ -169,7 +169,7 @@ TABLE = [
             jobs=(job(WORK, 0),),
             pods=(pod(job(WORK, 0), **REFUSED),),
         ),
-        scatter(assignment(0, 2, [0, 1, 2, 3]), planned(0), booked(7), each=Allowance(calls=13), seconds=6000),
+        scatter(assignment(0, 2, [0, 1, 2, 3]), planned(0), booked(7), each=Allowance(calls=13), seconds=7200),
         reason=Reason.SCATTERING,
     ),
     Row(
@@ -182,7 +182,7 @@ TABLE = [
             jobs=(job(WORK, 0, completions=2),),
             pods=tuple(pod(job(WORK, 0, completions=2), index, **REFUSED) for index in (0, 1)),
         ),
-        scatter(assignment(0, 2, [0, 1, 2, 3]), planned(0), booked(4), each=Allowance(calls=6), seconds=6000),
+        scatter(assignment(0, 2, [0, 1, 2, 3]), planned(0), booked(4), each=Allowance(calls=6), seconds=7200),
         reason=Reason.SCATTERING,
     ),
     Row(
@@ -195,7 +195,7 @@ TABLE = [
             jobs=(job(WORK, 0, completions=4),),
             pods=tuple(pod(job(WORK, 0, completions=4), index, **REFUSED) for index in range(4)),
         ),
-        scatter(assignment(0, 2, [0, 1, 2, 3]), planned(0), booked(4), each=Allowance(calls=6), seconds=6000),
+        scatter(assignment(0, 2, [0, 1, 2, 3]), planned(0), booked(4), each=Allowance(calls=6), seconds=7200),
         reason=Reason.SCATTERING,
     ),
     Row(

@@ -14,12 +14,16 @@ from swarm_operator.compilation.model.world import AssignmentMap, Pod, Run
 LONGEST_RETRY_DELAY: Final = 300.0
 
 
-def backoff(s: Situation, strikes: int, pods: Iterable[Pod]) -> float:
-    """Returns the seconds until the next attempt may begin, if pods failed on their own."""
+def backoff(s: Situation, strikes: int, pods: Iterable[Pod], usual: float | None = None) -> float:
+    """Returns the seconds until the next attempt may begin, if pods failed on their own.
+
+    Args:
+        usual: seconds after the last failure; None: they grow with the number of failures.
+    """
     ends = [pod.finished_at for pod in pods if pod.failed_on_its_own and pod.finished_at is not None]
     if not strikes or not ends:
         return 0.0
-    delay = min(s.settings.retry_delay * 2.0 ** (strikes - 1), LONGEST_RETRY_DELAY)
+    delay = usual or min(s.settings.retry_delay * 2.0 ** (strikes - 1), LONGEST_RETRY_DELAY)
     return min(max(0.0, (max(ends) + timedelta(seconds=delay) - s.now).total_seconds()), delay)
 
 

@@ -152,6 +152,8 @@ def make(world: World, finding: Finding, now: datetime) -> Status:
     waiting = None
     if finding.waiting_since is not None and not over:
         waiting = WaitingStatus(reason=finding.reason, since=timestamp(finding.waiting_since))
+    elif same_run and not over and not _has_started(world):
+        waiting = before.waiting  # another pod takes a while to find out that it waits for the same
     return Status(
         conditions=_conditions(before, finding, compilation.generation, now),
         observed_generation=compilation.generation,
@@ -174,15 +176,21 @@ def make(world: World, finding: Finding, now: datetime) -> Status:
     )
 
 
+def _has_started(world: World) -> bool:
+    run_id = world.compilation.run_id
+    return any(pod.started and not pod.ended for pod in world.pods if pod.run_id == run_id)
+
+
 def events(before: Status, after: Status) -> tuple[Event, ...]:
-    """Returns an event if run, round or reason has changed.
+    """Returns an event if run, round, reason or readiness has changed.
 
     A repeated event has the same name, so it is written once.
     """
     old, new = before.condition(ConditionType.READY), after.condition(ConditionType.READY)
     if new is None:
         return ()
-    if old and (before.run_id, before.round, old.reason) == (after.run_id, after.round, new.reason):
+    was = (before.run_id, before.round, old.reason, old.status) if old else ()
+    if was == (after.run_id, after.round, new.reason, new.status):
         return ()
     return (Event("Normal" if new.reason in CALM else "Warning", new.reason, new.message, after.run_id or ""),)
 

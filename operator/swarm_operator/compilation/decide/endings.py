@@ -155,9 +155,9 @@ def limited(s: Situation) -> Move | None:
     """
     jobs = s.jobs_of(ObjectKind.PLAN, s.planned)
     last, partial = max(jobs, default=0), [job.uid for job in jobs.values() if job.is_partial]
-    if last and jobs[last].is_partial and not s.over(jobs[last]):
-        return blocked(s, jobs[last]) or under_way(s, wording.planning(s))
     why = limits.reached(s)
+    if last and jobs[last].is_partial and not s.over(jobs[last]):
+        return _in_time(s, why, blocked(s, jobs[last])) or under_way(s, wording.planning(s))
     if why is None:
         return None
     if waits := ending(s, why, partial):
@@ -172,7 +172,14 @@ def limited(s: Situation) -> Move | None:
             f"{why}, and the plan for the best program by then did not come to its end. {wording.last_failure(pods)}",
         )
     last_plan = plan_job(s, last + 1, NO_CALLS, Ending(why=why, limits=limits.current(s)))
-    return start(s, wording.ending(why, waits=False), last_plan)
+    return _in_time(s, why, start(s, wording.ending(why, waits=False), last_plan))
+
+
+def _in_time(s: Situation, why: str | None, move: Move | None) -> Move | None:
+    """Returns the Move, or fails a run that has reached a limit, and whose last plan waits for too long."""
+    if move is None or move.finding is None or move.finding.state is not State.STUCK:
+        return move
+    return fail(Reason.LIMIT_REACHED, f"{why}. The last plan did not start: {move.finding.message}")
 
 
 def winner(s: Situation) -> Artifact | None:

@@ -22,12 +22,14 @@ POD_SECONDS: Final = 24 * 3600
 A worker usually has less time, because its cells have a time limit. A pod that still works at its end loses its running
 cells, as it does on any SIGTERM, and another pod goes on with them.
 """
-START_SECONDS: Final = 600
-"""Seconds that a worker may take to pull its image, import the program and read the data."""
-GIT_SECONDS: Final = 900
-"""Longest life of a pod that fetches from git, or publishes to it."""
-DOWNLOAD_SECONDS: Final = 3600
-"""Longest life of a pod that fetches data from URLs."""
+START_SECONDS: Final = 1800
+"""Seconds that a worker may take to pull its image, import the program and read the data.
+
+Kubernetes counts the time for which a pod waits for its image. So this is longer than the time after which the
+Compilation is Stalled.
+"""
+TRANSFER_SECONDS: Final = 3600
+"""Longest life of a pod that fetches program or data, or publishes the artifact. It may wait for its image, too."""
 PARTIAL_SECONDS: Final = 1800
 """Longest life of a plan that publishes the best program so far. It makes no LM call and takes minutes at most."""
 
@@ -86,7 +88,7 @@ def transfer_job(
         run=s.world.run,
         round=round_,
         attempt=attempt,
-        seconds=GIT_SECONDS if uses_git else DOWNLOAD_SECONDS,
+        seconds=TRANSFER_SECONDS,
         mounts={},
         queue=s.world.compilation.queue,
         pull_policy=s.settings.image_pull_policy,

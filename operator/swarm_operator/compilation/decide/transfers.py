@@ -1,7 +1,7 @@
 """Rules of Jobs that fetch program and data before the first plan, and of the Job that publishes the artifact."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -16,7 +16,7 @@ from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model.actions import DropJob, StartJob
 from swarm_operator.compilation.model.roles import ROLES, destination, fetched
 from swarm_operator.compilation.model.shards import Artifact
-from swarm_operator.compilation.model.world import Pod
+from swarm_operator.compilation.model.world import Job, Pod
 from swarm_operator.compilation.status import ArtifactStatus
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec.git import GitDestination
@@ -25,8 +25,6 @@ ATTEMPTS: Final = 8
 """Number of attempts that may fail on their own before the Compilation is Stalled, which takes about 15 minutes."""
 EXTRA: Final = 20
 """Number of further attempts, for pods that are evicted or deleted."""
-UNKNOWN: Final = (WorkerReason.WORKER_FAILED, Reason.ATTEMPTS_EXHAUSTED)
-"""Reasons of pods that have not said why they fail. These attempts are not repeated for ever."""
 
 
 def fetch(s: Situation) -> Move | None:
@@ -71,28 +69,52 @@ def is_unpublished(s: Situation, artifact: Artifact) -> GitDestination | None:
     return None if run is None or is_there else destination(run.spec)
 
 
+@dataclass(frozen=True)
+class _Stuck:
+    """Says that a Job's pods fail for a reason that may pass, and have failed for so long that the user must know.
+
+    Attributes:
+        oldest: Jobs of earlier attempts that are no longer needed to know this.
+    """
+
+    reason: WorkerReason
+    message: str
+    oldest: tuple[DropJob, ...]
+
+    @classmethod
+    def of(cls, jobs: Mapping[int, Job], pods: Sequence[Pod]) -> "_Stuck | None":
+        failed = sorted((pod for pod in pods if attempts.ended(pod).on_its_own), key=lambda pod: pod.attempt)
+        known = [pod for pod in failed if wording.worker_reason(pod) is not WorkerReason.WORKER_FAILED]
+        if len(failed) < ATTEMPTS or not known:
+            return None
+        message = f"{wording.last_failure(known)} It is tried again every {LONGEST_RETRY_DELAY / 60:g} minutes."
+        needed = {pod.job_uid for pod in failed[-ATTEMPTS:]}
+        oldest = tuple(DropJob(job.name, job.uid) for number, job in sorted(jobs.items()) if job.uid not in needed)
+        return cls(wording.worker_reason(known[-1]), message, oldest)
+
+
 def _job(s: Situation, role: ObjectKind, finding: Finding, order: Callable[[int], StartJob]) -> Move:
     """Has one pod do its work. A pod that fails for a reason that may pass is tried again, from some time on slowly."""
     round_ = order(1).round
     jobs, pods = s.jobs_of(role, round_), s.pods_of(role, round_)
-    strikes, reason, last = sum(attempts.ended(pod).on_its_own for pod in pods), _reason(pods), max(jobs, default=0)
-    is_stuck = strikes >= ATTEMPTS and reason not in UNKNOWN
-    if is_stuck:
-        message = f"{wording.last_failure(pods)} It is tried again every {LONGEST_RETRY_DELAY / 60:g} minutes."
-        finding = replace(finding, state=State.STUCK, reason=reason, message=message)
+    last, stuck = max(jobs, default=0), _Stuck.of(jobs, pods)
+    if stuck is not None:
+        finding = replace(finding, state=State.STUCK, reason=stuck.reason, message=stuck.message)
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, finding)
     if s.live(pods):
         return under_way(s, finding)
-    if not is_stuck and (strikes >= ATTEMPTS or len(jobs) >= ATTEMPTS + EXTRA):
+    strikes = sum(attempts.ended(pod).on_its_own for pod in pods)
+    if stuck is None and (strikes >= ATTEMPTS or len(jobs) >= ATTEMPTS + EXTRA):
         why = f"{wording.last_failure(pods)} That did not change in {last} attempts."
-        return fail(reason, f"{why} {wording.new_run(s)}")
-    if delay := backoff(s, strikes, pods):
+        return fail(_reason(pods), f"{why} {wording.new_run(s)}")
+    delay = backoff(s, strikes, pods, LONGEST_RETRY_DELAY if stuck else None)
+    if delay:
         again = Finding(State.RUNNING, Reason.RETRYING, f"{wording.last_failure(pods)} It is tried again.")
-        return Move(finding if is_stuck else again, release(s.world.harvest.settled), delay)
+        return Move(finding if stuck else again, release(s.world.harvest.settled), delay)
     move = start(s, finding, order(last + 1))
-    oldest = [DropJob(jobs[number].name, jobs[number].uid) for number in sorted(jobs)[: 1 - ATTEMPTS]]
-    return replace(move, actions=(*move.actions, *oldest)) if is_stuck else move
+    starts = any(isinstance(action, StartJob) for action in move.actions)
+    return replace(move, actions=(*move.actions, *stuck.oldest)) if stuck and starts else move
 
 
 def _reason(pods: list[Pod]) -> AnyReason:

@@ -111,7 +111,9 @@ def wait(s: Situation, reason: Reason, message: str, since: datetime | None = No
     left = (end - s.now).total_seconds()
     says = f"{message} The run goes on as soon as that changes."
     if left <= 0:
-        stuck = Finding(State.STUCK, reason, f"{says} It has not for {limit:g} s.", waiting_since=since)
+        stuck = Finding(
+            State.STUCK, reason, f"{says} It has not for {limit:g} s. {wording.new_run(s)}", waiting_since=since
+        )
         return Move(stuck, release(s.world.harvest.settled), s.settings.resync_interval)
     says += f" If it has not by {reports.timestamp(end)}, the Compilation is Stalled."
     waits = Finding(State.RUNNING, reason, says, waiting_since=since)

@@ -183,8 +183,11 @@ class Pod:
     def failed_on_its_own(self) -> bool:
         """Whether the end of this pod uses up an attempt, of the plan or of the pod's cells.
 
-        If a plan hangs, its end uses up an attempt, whatever its exit code is.
+        If a plan hangs, its end uses up an attempt, whatever its exit code is. A pod that never started, until its time
+        was over, waited for something outside of it.
         """
+        if not self.started and self.failure.startswith(OVERDUE):
+            return False
         hung = ROLES[self.kind].retried is Retried.JOB and self.failure.startswith(OVERDUE)
         interrupted = self.exit_code == ExitCode.INTERRUPTED and not hung
         return self.ended and not (self.disrupted or self.deleted_at or interrupted)
