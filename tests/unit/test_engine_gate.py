@@ -12,7 +12,7 @@ SAME = compare([50.0] * 20, [50.0] * 20, seed="run")
 WORSE = compare([100.0] * 10 + [0.0] * 10, [0.0] * 20, seed="run")
 UNDECIDED = compare([0.0] * 20, [100.0] * 2 + [0.0] * 18, seed="run")
 COPIED = Copied(tokens=9, text="nine words", predictor="answer", example="training example 3")
-COST = Cost(calls=2, prompt_tokens=200, completion_tokens=12, usd=0.5)
+COST = Cost(examples=20, calls=2, prompt_tokens=200, completion_tokens=12, usd=0.5)
 
 
 def report(comparison: object = BETTER, **fields: object) -> Report:
@@ -48,8 +48,8 @@ def report(comparison: object = BETTER, **fields: object) -> Report:
         (Gate(max_cost_usd=1), report(), ["and its cost is not known"]),
         (
             Gate(max_cost_usd=1),
-            report(costs={"winner": COST.model_copy(update={"usd": None})}),
-            ["and its cost is not known"],
+            report(costs={"winner": COST.model_copy(update={"usd": None, "unpriced": ["openai/own"]})}),
+            ["and the price of openai/own is not known: add a role with this model to models, with its price"],
         ),
         (Gate(), report(copied=COPIED), []),
         (Gate(max_copied_tokens=9), report(copied=COPIED), []),

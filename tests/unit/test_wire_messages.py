@@ -107,7 +107,7 @@ REPORT = Report(
         needed=120,
     ),
     compared_on="the test set",
-    costs={"winner": Cost(calls=1.5, prompt_tokens=200.0, completion_tokens=12.0, usd=0.25)},
+    costs={"winner": Cost(examples=20, calls=1.5, prompt_tokens=200.0, completion_tokens=12.0, usd=0.25)},
     copied=Copied(tokens=8, text="eight words", predictor="answer", example="training example 3"),
     refused=["the winner needs 80 on the test set (gate.minScore), and has 70"],
     by_example=[ExampleScores(name="the test set", baseline=[0.0, 100.0], winner=[100.0, 50.0])],

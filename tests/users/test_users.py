@@ -1,7 +1,7 @@
 """A program as DSPy's users write it compiles to stock's program, or a message names what is refused.
 
-Stock DSPy and the local driver compile each day half of the programs in `tests/programs/users`, each with one of its
-two optimizers. `make fidelity` compiles all with both. The provider derives each answer from a hash of the request, so a
+Stock DSPy and the local driver compile each day half of the programs in `tests/programs/users`, each with one of two
+optimizers. `make fidelity` compiles all with both. The provider derives each answer from a hash of the request, so a
 prompt that differs from stock's prompt changes the scores.
 
 `USERS_TABLE=FILE make users` appends a line to the file for each compile, with the outcomes of stock DSPy and of the

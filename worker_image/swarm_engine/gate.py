@@ -38,7 +38,13 @@ def _cost(gate: Gate, report: Report) -> str:
     usd = None if cost is None else cost.usd
     if gate.max_cost_usd is None or (usd is not None and usd <= gate.max_cost_usd):
         return ""
-    has = "its cost is not known" if usd is None else f"it costs {usd:.4f} USD"
+    if usd is not None:
+        has = f"it costs {usd:.4f} USD"
+    elif cost is not None:
+        models = ", ".join(cost.unpriced)
+        has = f"the price of {models} is not known: add a role with this model to models, with its price"
+    else:
+        has = "its cost is not known, because an earlier release has made its calls"
     return f"1,000 examples of the winner may cost {gate.max_cost_usd:g} USD (gate.maxCostUSD), and {has}"
 
 

@@ -124,8 +124,9 @@ class Result(Message):
     reused: list[Digest] = Field([])
     """Keys of the LM calls for which an earlier run had paid."""
     needed: dict[str, Usage] | None = None
-    """Usage of the calls that the program itself made for its example, by model, whoever paid for them. It has no cost,
-    because prices change. A metric's calls do not count. None: the cell is of no evaluation.
+    """Usage of the calls that the program itself made for its example, by model and endpoint, whoever paid for them. It
+    has no cost, because prices change. A metric's calls do not count. None: the cell is of no evaluation, or it has
+    ended its process.
     """
     error: str | None = Field(None, max_length=500)
     """First line of the exception, for people."""

@@ -87,12 +87,16 @@ class ExampleScores(Message):
 class Cost(Message):
     """What a program costs: means of its own LM calls for one example. The metric's calls do not count."""
 
+    examples: Figure
+    """Number of examples of which the calls are known: an example that ends its process has told nothing."""
     calls: float
     """LM calls for one example."""
     prompt_tokens: float
     completion_tokens: float
     usd: Score = None
     """USD for 1,000 examples, at the prices of today. None: the price of a model is not known."""
+    unpriced: list[str] = Field([])
+    """The models without a known price."""
 
 
 class Demonstration(Message):

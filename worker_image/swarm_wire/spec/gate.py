@@ -39,7 +39,7 @@ class Gate(SpecModel):
     max_cost_usd: float | None = Field(
         None,
         alias="maxCostUSD",
-        gt=0,
+        ge=0.000001,
         le=1e9,
         description="Most that the LM calls of the winner may cost for 1,000 examples, in USD. The calls of the metric "
         "do not count. Default: any cost.",

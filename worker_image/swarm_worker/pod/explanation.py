@@ -1,7 +1,7 @@
 """The parts of a report that explain a winner: its scores by example, a verdict on it, and its prompts."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -11,7 +11,7 @@ from swarm_engine.verdicts import compare
 from swarm_wire.report import TEST_SET, Comparison, Copied, Cost, Demonstration, ExampleScores, Prompt
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spending import Usage
-from swarm_worker.pod.script import Arm, Needed, Progress, Which
+from swarm_worker.pod.script import Arm, Progress, Which
 from swarm_worker.provider.price_list import Prices
 from swarm_worker.user.data import Data
 
@@ -53,26 +53,32 @@ def comparison(progress: Progress, *, seed: str, gate: Gate | None = None) -> Co
 
 
 def costs(progress: Progress, prices: Prices) -> dict[str, Cost]:
-    """Returns what the programs of the comparison cost, if that is known: by "baseline", "published" and "winner"."""
+    """Returns what the programs of the comparison cost: by "baseline", "published" and "winner".
+
+    A program is missing if nothing is known about it, since an earlier release has run its examples.
+    """
     on_test = Arm(Which.BASELINE, on_test=True) in progress.by_example
     arms = {which: Arm(which, on_test) for which in Which}
-    needed = {which: progress.needed.get(arm) for which, arm in arms.items() if arm in progress.by_example}
-    return {which.value: _cost(found, prices) for which, found in needed.items() if found}
+    found = {which: progress.needed.get(arm, ()) for which, arm in arms.items() if arm in progress.by_example}
+    known = {which: [usages for usages in needed if usages is not None] for which, needed in found.items()}
+    return {which.value: _cost(needed, prices) for which, needed in known.items() if needed}
 
 
-def _cost(needed: Needed, prices: Prices) -> Cost:
-    by_model: dict[str, Usage] = {}
+def _cost(needed: Sequence[Mapping[str, Usage]], prices: Prices) -> Cost:
+    total: dict[str, Usage] = {}
     for usages in needed:
-        for model, usage in usages.items():
-            by_model[model] = by_model.get(model, Usage()) + usage
-    total = sum(by_model.values(), Usage())
-    known = {model: price for model in by_model if (price := prices.of(model)) is not None}
-    usd = sum(price.of(by_model[model]) for model, price in known.items()) if len(known) == len(by_model) else None
+        for address, usage in usages.items():
+            total[address] = total.get(address, Usage()) + usage
+    usage, count = sum(total.values(), Usage()), len(needed)
+    each = {address: prices.at(address) for address in total}
+    usd = [price.of(total[address]) for address, price in each.items() if price is not None]
     return Cost(
-        calls=total.calls / len(needed),
-        prompt_tokens=total.prompt_tokens / len(needed),
-        completion_tokens=total.completion_tokens / len(needed),
-        usd=None if usd is None else usd * 1000 / len(needed),
+        examples=count,
+        calls=usage.calls / count,
+        prompt_tokens=usage.prompt_tokens / count,
+        completion_tokens=usage.completion_tokens / count,
+        usd=sum(usd) * 1000 / count if len(usd) == len(each) else None,
+        unpriced=sorted({address.rpartition("@")[0] for address, price in each.items() if price is None}),
     )
 
 

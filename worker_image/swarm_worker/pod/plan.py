@@ -37,6 +37,7 @@ from swarm_worker.journal.store import Store, read_earlier
 from swarm_worker.pod import explanation, script
 from swarm_worker.pod.environment import Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.pod.process import Process, folder
+from swarm_worker.provider import budget
 from swarm_worker.provider.price_list import Prices
 from swarm_worker.replay import calls, hooks
 from swarm_worker.replay.cell_timer import Watch
@@ -122,6 +123,7 @@ class Plan:
         missing = published.notes(self._environment.request)
         for note in [*left_out(), *loaded.data.notes, *missing]:
             self._process.note(note)
+        budget.check_gate(spec, loaded.student)
         self._own_lms = [predictor.lm for predictor in loaded.student.predictors() if predictor.lm is not None]
         if self._contest is not None:
             compile_program = self._contest.over(compile_program)

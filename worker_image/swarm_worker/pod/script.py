@@ -20,8 +20,8 @@ from swarm_worker.replay.pruning import Bound
 from swarm_worker.replay.score import WRITE, check_all, defined_at
 from swarm_worker.user.optimizer import Compile
 
-Needed = Sequence[Mapping[str, Usage]]
-"""What a program needed for each example, by model."""
+Needed = Sequence[Mapping[str, Usage] | None]
+"""What a program needed for each example, as in `Result.needed`."""
 
 
 class Which(StrEnum):
@@ -65,8 +65,8 @@ class Progress(BaseCallback):
     best_program: Any = None
     best_score: float = -inf
     by_example: dict[Arm, list[float]] = field(default_factory=dict)
-    latest: Callable[[], Needed | None] = lambda: None
-    needed: dict[Arm, Needed | None] = field(default_factory=dict)
+    latest: Callable[[], Needed] = lambda: ()
+    needed: dict[Arm, Needed] = field(default_factory=dict)
     _open: dict[str, Any] = field(default_factory=dict)
 
     def scores(self) -> Scores:

@@ -23,6 +23,8 @@ from math import ceil
 from mmap import mmap
 from typing import NoReturn
 
+import dspy
+
 from swarm_wire import names
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind
@@ -259,13 +261,23 @@ COST_LIMIT, COST_GATE = "limits.costUSD", "gate.maxCostUSD"
 """Fields that need a price of each model."""
 
 
-def prices(spec: CompilationSpec, field: str = COST_LIMIT) -> Prices:
-    """Returns the prices of the spec's models, which this field needs. Raises BadInput if a price is unknown."""
+def prices(spec: CompilationSpec) -> Prices:
+    """Returns the prices of the spec's models. Raises BadInput if a price is unknown."""
     found = Prices(spec)
     for model in spec.models.by_role.values():
         if found.of(model.model, model.endpoint) is None:
-            raise _no_price(model.model, "the spec names", field)
+            raise _no_price(model.model, "the spec names")
     return found
+
+
+def check_gate(spec: CompilationSpec, student: dspy.Module) -> None:
+    """Raises BadInput if the spec limits what the winner costs, and the price of a model of the student is unknown."""
+    if spec.gate is None or spec.gate.max_cost_usd is None:
+        return
+    found, own = Prices(spec), [predictor.lm for predictor in student.predictors()]
+    for model in {spec.models.student.model, *(lm.model for lm in own if lm is not None)}:
+        if found.of(model) is None:
+            raise _no_price(model, "the program calls", COST_GATE)
 
 
 def _no_price(model: str, where: str, field: str = COST_LIMIT) -> BadInput:
@@ -288,8 +300,6 @@ def install(environment: MutableMapping[str, str], spec: CompilationSpec, put: C
     def book(booked: Booked) -> None:
         put(Record(RecordKind.BOOKED, booked.to_header()))
 
-    if spec.gate is not None and spec.gate.max_cost_usd is not None:
-        prices(spec, COST_GATE)
     budget = Budget(allowance, None if allowance.micro_usd is None else prices(spec), book)
     client().intercept_requests(budget.around)
     return budget

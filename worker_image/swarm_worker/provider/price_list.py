@@ -1,6 +1,7 @@
 """Converts tokens to USD, by DSPy's price list or the spec's prices."""
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,21 @@ class Prices:
         if not known:
             return None
         return Price(max(price.prompt for price in known), max(price.completion for price in known))
+
+    def at(self, address: str) -> Price | None:
+        """Returns the price of a model at an address, as `address_of` names both."""
+        model, _, mark = address.rpartition("@")
+        endpoints = [endpoint for endpoint in self._given.get(model, {}) if _mark(endpoint) == mark]
+        return self.of(model, endpoints[0] if endpoints else None)
+
+
+def address_of(model: str, endpoint: str | None) -> str:
+    """Returns a name of a model at an endpoint. An endpoint may hold a secret, so the name has only its digest."""
+    return f"{model}@{_mark((endpoint or '').rstrip('/'))}"
+
+
+def _mark(endpoint: str) -> str:
+    return hashlib.blake2b(endpoint.encode(), digest_size=4).hexdigest()
 
 
 _prices: Prices | None = None

@@ -33,7 +33,7 @@ from swarm_worker.content.codec import Codec
 from swarm_worker.content.digest import Walk
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import place
-from swarm_worker.provider.price_list import took
+from swarm_worker.provider.price_list import address_of, took
 from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.call_sharing import Table, Window
 
@@ -168,7 +168,7 @@ class Ledger:
     program: Any = None
     """The program whose calls `needed` counts."""
     needed: dict[str, Usage] = field(default_factory=dict)
-    """Usage of the calls that `program` made, by model, without cost."""
+    """Usage of the calls that `program` made, by `price_list.address_of`, without cost."""
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -220,8 +220,8 @@ class Ledger:
 
     def _need(self, call: LMCall, usage: Usage) -> None:
         if self.program is not None and any(module is self.program for module in dspy.settings.caller_modules or ()):
-            model = call.content["model"]
-            self.needed[model] = self.needed.get(model, Usage()) + usage.model_copy(update={"micro_usd": None})
+            address = address_of(call.content["model"], call.endpoint)
+            self.needed[address] = self.needed.get(address, Usage()) + usage.model_copy(update={"micro_usd": None})
 
     def _note(self, key: str | None, address: Address, error: Exception) -> None:
         with self._lock:

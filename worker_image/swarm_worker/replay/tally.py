@@ -34,23 +34,22 @@ class Tally:
         in_bootstraps: how many of these ran in bootstraps.
         scored_zero: how many examples failed in evaluations.
         without_demo: how many examples failed in bootstraps.
-        latest: what the program of the latest evaluation needed for each example, by model. None: it is not known.
+        latest: what the program of the latest evaluation needed for each example, as in `Result.needed`.
     """
 
     examples: int = 0
     in_bootstraps: int = 0
     scored_zero: int = 0
     without_demo: int = 0
-    latest: list[Mapping[str, Usage]] | None = None
+    latest: Sequence[Mapping[str, Usage] | None] = ()
     _groups: dict[tuple[str, str], _Group] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def evaluated(self, usages: Sequence[Mapping[str, Usage] | None]) -> None:
         """Counts the examples of an evaluation, each with what its program needed."""
-        known = [usage for usage in usages if usage is not None]
         with self._lock:
             self.examples += len(usages)
-            self.latest = known if len(known) == len(usages) else None
+            self.latest = usages
 
     def failed(self, raised: Raised, example: Any = None) -> None:
         """Counts a failed example of an evaluation. The example is None for a bootstrap that failed as a whole."""

@@ -20,7 +20,7 @@ from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Stopped
 from swarm_worker.local.estimate.display import show
 from swarm_worker.local.estimate.dryrun import Ran, dry_run
-from swarm_worker.local.estimate.figures import Estimate, Figures, ModelCost, Phase, figures
+from swarm_worker.local.estimate.figures import Estimate, ModelCost, figures
 from swarm_worker.provider.price_list import Price, Prices
 
 NOTES = 5
@@ -105,7 +105,7 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
     models = {
         name: ModelCost(usage=usage, cost=_cost(price or prices.of(name), usage)) for name, usage in ran.asked.items()
     }
-    published = _published(manifest.spec, found)
+    published = _published(manifest.spec, ran.report)
     costs = [model.cost for model in models.values() if model.cost is not None]
     estimate = Estimate(
         name=manifest.name,
@@ -136,13 +136,12 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
     return estimate.model_copy(update=waiting)
 
 
-def _published(spec: CompilationSpec, found: Figures) -> int:
-    """Returns the most LM calls of the published program's evaluation, which the dry run does not have."""
+def _published(spec: CompilationSpec, report: Report) -> int:
+    """Returns about how many LM calls the published program's evaluation makes, which the dry run does not have."""
     if spec.gate is None or spec.gate.against != "published":
         return 0
-    parts = found.phases.get(Phase.TEST), found.phases.get(Phase.BASELINE)
-    test, baseline = (0 if part is None else part.usage.calls for part in parts)
-    return math.ceil(test / 2) or baseline
+    examples = report.comparison.examples if report.comparison else 0
+    return math.ceil(examples * max((cost.calls for cost in report.costs.values()), default=1))
 
 
 def _failing(report: Report) -> list[str]:

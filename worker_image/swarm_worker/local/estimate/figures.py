@@ -69,7 +69,7 @@ class Estimate(Message):
         models: costs by the name of the model.
         cost: total in USD; None if a model's price is unknown.
         at_most: LM calls with a margin: a tenth more, and one more evaluation of the student. Real scores may lead the
-            optimizer to other steps.
+            optimizer to other steps. With gate.against: published, it has the published program's evaluation, too.
         wasted: the part of the total that is for guesses that the optimizer did not need.
         prunes: whether the real run prunes candidates. Evaluations then cost less than estimated.
         tool_calls: how many tool calls an agent is assumed to make before it finishes.
