@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from support.kstatus import kstatus
 from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, published, results, shard, world
 from swarm_operator.compilation.api import ConditionType, ObjectKind, Reason
 from swarm_operator.compilation.decide import conditions as reports
@@ -20,33 +21,21 @@ ARTIFACT = ArtifactStatus(
 READY, RECONCILING, STALLED = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
 
 
-def kstatus(status: dict[str, Any], generation: int) -> str:
-    """Applies the rules of kstatus (fluxcd/cli-utils, pkg/kstatus/status) in their order."""
-    if status.get("observedGeneration", generation) != generation:
-        return "InProgress"
-    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
-    if conditions.get("Reconciling") == "True":
-        return "InProgress"
-    if conditions.get("Stalled") == "True":
-        return "Failed"
-    return {"True": "Current", None: "Current"}.get(conditions.get("Ready"), "InProgress")
-
-
 def written(state: State, **fields: Any) -> dict[str, Any]:
     return make(world(**fields), Finding(state, Reason.PLANNING, "m"), NOW).as_written()
 
 
 @pytest.mark.parametrize(
     ("state", "wanted"),
-    [(State.RUNNING, "InProgress"), (State.PUBLISHED, "Current"), (State.FAILED, "Failed")],
+    [(State.RUNNING, "InProgress"), (State.PUBLISHED, "Current"), (State.FAILED, "Failed"), (State.STUCK, "Failed")],
 )
 def test_kstatus_derives_the_intended_state_from_every_status(state: State, wanted: str) -> None:
-    assert kstatus(written(state), generation=1) == wanted
-    assert kstatus(written(state), generation=2) == "InProgress"
+    assert kstatus({"metadata": {"generation": 1}, "status": written(state)}) == wanted
+    assert kstatus({"metadata": {"generation": 2}, "status": written(state)}) == "InProgress"
 
 
 def test_before_the_first_pass_kstatus_reports_that_the_compilation_is_in_progress() -> None:
-    assert kstatus({"observedGeneration": -1}, generation=1) == "InProgress"
+    assert kstatus({"metadata": {"generation": 1}, "status": {"observedGeneration": -1}}) == "InProgress"
 
 
 @pytest.mark.parametrize("state", State)
