@@ -24,6 +24,15 @@ CASE = Case(
     teacher=True,
 )
 SEED = 7
+VALIDATION = TRIAGE / "data" / "validation.jsonl"
+OPEN = """
+import os, pathlib, sys
+
+file = pathlib.Path("/folder/triage/validation.jsonl")
+file.parent.mkdir(exist_ok=True)
+file.write_text(sys.argv[1])
+os.chmod("/folder", 0o777)
+"""
 FIRST = ["test_journal.py", "test_rates.py", "test_limits.py", "test_control.py", "test_faults.py"]
 """The slow test files. The first one measures `undisturbed`; the last two need it, so they do not wait for it."""
 
@@ -60,6 +69,66 @@ def undisturbed(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory, 
             known.write_text(json.dumps(namespace.requests()), encoding="utf-8")
     found: int = json.loads(known.read_text(encoding="utf-8"))
     return found
+
+
+@pytest.fixture
+def claim(namespace: Namespace) -> Iterator[str]:
+    """Yields the name of a claim for a folder of the node, which has the file triage/validation.jsonl.
+
+    The claim has no storage class.
+    """
+    name, path = f"volume-{namespace.name}", f"/var/lib/volume-{namespace.name}"
+    size = {"storage": "1Gi"}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": size,
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "hostPath": {"path": path, "type": "DirectoryOrCreate"},
+            "claimRef": {"namespace": namespace.name, "name": name},
+        },
+    }
+    claimed = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "volumeName": name,
+            "resources": {"requests": size},
+        },
+    }
+    # Only volume plugins let a pod's group write to a volume. A folder of the node has no plugin.
+    opened = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "restartPolicy": "Never",
+            "volumes": [{"name": "folder", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}],
+            "containers": [
+                {
+                    "name": "open",
+                    "image": "dspy-swarm/worker:dev",
+                    "command": ["python", "-c", OPEN, VALIDATION.read_text(encoding="utf-8")],
+                    "securityContext": {"runAsUser": 0},
+                    "volumeMounts": [{"name": "folder", "mountPath": "/folder"}],
+                }
+            ],
+        },
+    }
+    cluster = namespace.cluster
+    document = {"apiVersion": "v1", "kind": "List", "items": [volume, opened]}
+    cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(document))
+    cluster.kubectl("wait", "--namespace=default", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}")
+    namespace.apply(claimed)
+    yield name
+    cluster.kubectl("delete", "--namespace=default", f"pod/{name}", "--wait=false")
+    cluster.kubectl("delete", "persistentvolume", name, "--wait=false")
 
 
 @pytest.fixture

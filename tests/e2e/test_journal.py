@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -61,63 +60,6 @@ def test_later_runs_of_a_compilation_reuse_paid_results(
     assert fourth["status"]["usage"]["reusedCalls"] == 0
     for run in (first, second, third, rerun):
         namespace.wait_gone("configmaps", **{"dspy-swarm.dev/run": run["status"]["runId"]})
-
-
-@pytest.fixture
-def claim(namespace: Namespace) -> Iterator[str]:
-    """Yields the name of a claim for a folder of the node. The claim has no storage class."""
-    name, path = f"journals-{namespace.name}", f"/var/lib/journals-{namespace.name}"
-    size = {"storage": "1Gi"}
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": size,
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": "",
-            "hostPath": {"path": path, "type": "DirectoryOrCreate"},
-            "claimRef": {"namespace": namespace.name, "name": name},
-        },
-    }
-    claimed = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": "",
-            "volumeName": name,
-            "resources": {"requests": size},
-        },
-    }
-    # Only volume plugins let a pod's group write to a volume. A folder of the node has no plugin.
-    opened = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "restartPolicy": "Never",
-            "volumes": [{"name": "folder", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}],
-            "containers": [
-                {
-                    "name": "open",
-                    "image": "dspy-swarm/worker:dev",
-                    "command": ["python", "-c", "import os; os.chmod('/folder', 0o777)"],
-                    "securityContext": {"runAsUser": 0},
-                    "volumeMounts": [{"name": "folder", "mountPath": "/folder"}],
-                }
-            ],
-        },
-    }
-    cluster = namespace.cluster
-    document = {"apiVersion": "v1", "kind": "List", "items": [volume, opened]}
-    cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(document))
-    cluster.kubectl("wait", "--namespace=default", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}")
-    namespace.apply(claimed)
-    yield name
-    cluster.kubectl("delete", "--namespace=default", f"pod/{name}", "--wait=false")
-    cluster.kubectl("delete", "persistentvolume", name, "--wait=false")
 
 
 def test_a_run_with_its_journal_on_a_volume_publishes_the_same_winner(
