@@ -22,7 +22,7 @@ def stock(providers: Any) -> StockRun:
 
 @pytest.mark.parametrize(
     ("poison", "why"),
-    sample([("kill", "SIGKILL"), ("hang", "CellTimeout"), ("exit", "exit code 3"), ("regex", "exit code 1")], 2),
+    sample([("kill", "SIGKILL"), ("hang", "CellTimeout"), ("exit", "exit code 3"), ("regex", "exit code 1")], 4),
 )
 def test_an_example_that_kills_its_process_is_the_only_example_with_an_error(
     providers: Any, tmp_path: Path, stock: StockRun, poison: str, why: str
