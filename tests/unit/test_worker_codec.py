@@ -21,7 +21,7 @@ from swarm_worker.content.codec import Codec, SecretInPayload
 from swarm_worker.content.digest import Walk
 from swarm_worker.content.places import NotPortable
 from swarm_worker.errors import BadInput, Drift
-from swarm_worker.pod.plan import artifact
+from swarm_worker.pod import artifact
 
 KEY = "sk-a-very-secret-key"
 CODEC = Codec({"student model's API key": KEY, "teacher model's API key": "none"})
@@ -89,13 +89,13 @@ REPORT = Report(scores=Scores(), candidates=[], usage=Usage(), effects=1, rounds
 
 def test_a_program_with_an_api_key_is_not_published() -> None:
     with pytest.raises(BadInput, match="the winner cannot be published: the student model's API key") as raised:
-        artifact(json.dumps({"instructions": f"use {KEY}"}), REPORT, CODEC)
+        artifact.written(json.dumps({"instructions": f"use {KEY}"}), REPORT, CODEC)
     assert KEY not in str(raised.value)
 
 
 def test_a_report_with_an_api_key_is_published_without_it() -> None:
     """The winner is already paid for, so the plan removes the key instead of refusing the report."""
-    files = json.loads(artifact("{}", REPORT.model_copy(update={"notes": [f"use {KEY}"]}), CODEC))
+    files = json.loads(artifact.written("{}", REPORT.model_copy(update={"notes": [f"use {KEY}"]}), CODEC))
     assert files["program.json"] == "{}"
     assert json.loads(files["report.json"])["notes"] == ["use (student model's API key)"]
 
@@ -324,7 +324,7 @@ def test_a_report_that_is_too_large_leaves_out_details(examples: int, prompt: in
     scores = ExampleScores(name="the test set", baseline=[0.0] * examples, winner=[100.0] * examples)
     prompts = [Prompt(predictor="p", before="", after="x" * prompt)]
     report = REPORT.model_copy(update={"by_example": [scores], "prompts": prompts})
-    body = artifact("{}", report, CODEC)
+    body = artifact.written("{}", report, CODEC)
     assert len(body) < 1_000_000
     found = json.loads(json.loads(body)["report.json"])
     assert [name for name in ("byExample", "prompts") if not found[name]] == left_out

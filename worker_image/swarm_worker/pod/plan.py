@@ -3,16 +3,13 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from math import inf
-from pathlib import Path
 from typing import Any, NoReturn
 
 import dspy
 
 from swarm_engine import gate
-from swarm_engine.markdown import markdown
 from swarm_wire import names
 from swarm_wire.messages import ArtifactHeader, Bound, Ending, PlanEnd, PlanOutcome
 from swarm_wire.names import WorkerReason
@@ -25,8 +22,6 @@ from swarm_wire.spending import Spending
 from swarm_wire.words import sentence
 from swarm_worker.client import lazy, permanent_errors
 from swarm_worker.content import shared_state
-from swarm_worker.content.codec import Codec, SecretInPayload
-from swarm_worker.content.masking import redacted
 from swarm_worker.content.packages import packages
 from swarm_worker.determinism.rehearsal import observe, rehearse
 from swarm_worker.determinism.twin import Observation, Twin
@@ -34,7 +29,7 @@ from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, 
 from swarm_worker.journal.body_store import files_folder
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store, read_earlier
-from swarm_worker.pod import explanation, script
+from swarm_worker.pod import artifact, explanation, script
 from swarm_worker.pod.environment import Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.pod.process import Process, folder
 from swarm_worker.provider import budget
@@ -51,10 +46,6 @@ from swarm_worker.user.data import Compilation
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.user.program import is_instance
 from swarm_worker.user.sources import left_out
-
-MOST_BYTES = 900_000
-"""Largest size of program and report together with all details: they must fit into one ConfigMap."""
-LARGE: dict[str, Any] = {"by_example": [], "prompts": []}
 
 
 def main(process: Process, twin: Twin | None = None) -> None:
@@ -314,7 +305,7 @@ class Plan:
         Args:
             ending: why this is a partial artifact; None if it is not.
         """
-        program, spec = _saved(winner), self._environment.request.spec
+        program, spec = artifact.saved(winner), self._environment.request.spec
         optimizer, spared, loaded = spec.optimizer, self._engine.results.spared, self._loaded
         assert loaded is not None, "the optimizer has run"
         scored_on = loaded.data.scored_on(optimizer)
@@ -352,7 +343,7 @@ class Plan:
         if spec.gate is not None and not (ending is None and published.is_published(program)):
             report = report.model_copy(update={"refused": gate.refusals(spec.gate, report)})
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report.summary)
-        body = artifact(program, report, self._environment.codec)
+        body = artifact.written(program, report, self._environment.codec)
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
 
     def _notes(self) -> list[str]:
@@ -369,36 +360,3 @@ class Plan:
 def _contest(spec: CompilationSpec) -> Contest | None:
     """Returns the contest of the optimizer's evaluations; None if the spec does not prune."""
     return Contest(Range(spec.metric.range.min, spec.metric.range.max)) if spec.prunes else None
-
-
-def artifact(program: str, report: Report, codec: Codec) -> bytes:
-    """Returns the files of a program and its report. Raises BadInput if the program contains a secret."""
-    try:
-        codec.guard(program.encode())
-    except SecretInPayload as error:
-        raise BadInput(WorkerReason.RESULT_NOT_PORTABLE, f"the winner cannot be published: {error}") from None
-    told = Report.model_validate(redacted(report.to_header(), codec.redact))
-    for smaller in (told, told.without("byExample", by_example=[]), told.without("byExample and prompts", **LARGE)):
-        files = {
-            names.PROGRAM_FILE: program,
-            names.REPORT_FILE: smaller.model_dump_json(by_alias=True, indent=2),
-            names.MARKDOWN_FILE: markdown(smaller),
-        }
-        if sum(len(text.encode()) for text in files.values()) <= MOST_BYTES:
-            break
-    return json.dumps(files).encode()
-
-
-def _saved(winner: Any) -> str:
-    """Returns the program file's text, as `dspy.Module.save` writes it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / names.PROGRAM_FILE
-        try:
-            winner.save(str(path))
-        except Exception as error:
-            raise CompileFailed(
-                f"the winner cannot be saved as JSON: {type(error).__name__}: "
-                f"{sentence(str(error))} Use types in signatures and "
-                "examples that JSON can carry."
-            ) from error
-        return path.read_text(encoding="utf-8")
