@@ -62,11 +62,14 @@ def test_later_runs_of_a_compilation_reuse_paid_results(
         namespace.wait_gone("configmaps", **{"dspy-swarm.dev/run": run["status"]["runId"]})
 
 
-def test_a_run_with_its_journal_on_a_volume_publishes_the_same_winner(
+def test_a_run_with_journal_and_data_on_a_volume_publishes_the_same_winner(
     namespace: Namespace, stock: StockRun, undisturbed: int, claim: str
 ) -> None:
     namespace.reset_provider()
-    namespace.apply(triage("voluminous", journal={"persistentVolumeClaim": {"claimName": claim}}))
+    voluminous = triage("voluminous", journal={"persistentVolumeClaim": {"claimName": claim}})
+    file = {"claimName": claim, "path": "triage/validation.jsonl"}
+    voluminous["spec"]["data"]["validation"] = {"volume": file, "limit": 16}
+    namespace.apply(voluminous)
     first = finish(namespace, "voluminous", stock)
     paid = namespace.requests()
     assert paid <= undisturbed + IN_FLIGHT
