@@ -160,12 +160,15 @@ def test_the_crd_can_be_deleted_during_a_run(stage: Stage, cluster: Cluster, rol
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     kind = stage.api.get(f"{path}/dspycompilations.dspy-swarm.dev")
     stage.api.send("DELETE", f"{path}/dspycompilations.dspy-swarm.dev")
-    for plural in ("pods", "jobs", "configmaps"):
-        stage.when(lambda plural=plural: not stage.ours(plural))  # type: ignore[misc]
-    metadata = {key: kind["metadata"][key] for key in ("name", "labels", "annotations") if key in kind["metadata"]}
-    stage.when(lambda: stage.api.get(f"{path}/dspycompilations.dspy-swarm.dev") is None)
-    stage.api.send("POST", path, {**kind, "metadata": metadata, "status": None})
-    stage.when(lambda: stage.api.get(stage.path("")) is not None)
+    try:
+        for plural in ("pods", "jobs", "configmaps"):
+            # Kubernetes' garbage collector may need minutes to find out that the owners' kind is gone.
+            stage.when(lambda plural=plural: not stage.ours(plural), seconds=300)  # type: ignore[misc]
+    finally:
+        metadata = {key: kind["metadata"][key] for key in ("name", "labels", "annotations") if key in kind["metadata"]}
+        stage.when(lambda: stage.api.get(f"{path}/dspycompilations.dspy-swarm.dev") is None)
+        stage.api.send("POST", path, {**kind, "metadata": metadata, "status": None})
+        stage.when(lambda: stage.api.get(stage.path("")) is not None)
     stage.begin()
     stage.holds(restarts=True)
 
