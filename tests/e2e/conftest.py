@@ -126,6 +126,7 @@ def claim(namespace: Namespace) -> Iterator[str]:
     cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(document))
     cluster.kubectl("wait", "--namespace=default", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}")
     namespace.apply(claimed)
+    namespace.kubectl("wait", "--for=jsonpath={.status.phase}=Bound", f"persistentvolumeclaim/{name}", "--timeout=60s")
     yield name
     cluster.kubectl("delete", "--namespace=default", f"pod/{name}", "--wait=false")
     cluster.kubectl("delete", "persistentvolume", name, "--wait=false")

@@ -21,7 +21,7 @@ def reason_is(reason: str) -> Callable[[Manifest], bool]:
 
 def stalled(namespace: Namespace, name: str) -> Manifest:
     """Waits until the Compilation is Stalled, and returns this condition."""
-    compilation = namespace.wait_for(name, is_over)
+    compilation = namespace.wait_for(name, is_true("Stalled"))
     found = condition(compilation, "Stalled")
     assert found is not None, compilation["status"]
     print(f"{name}: {found['reason']}: {found['message']}")

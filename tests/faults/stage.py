@@ -17,7 +17,7 @@ from faults.bill import Bill
 from faults.process import OUR_FAULT, Operator
 from faults.proxy import Call, FaultProxy
 from support.api import Api, Refused
-from support.cluster import Manifest, Namespace, condition, is_over
+from support.cluster import Manifest, Namespace, condition, is_over, is_stuck
 from support.compiles import Case, StockRun
 from support.e2e import API_KEY, ENDPOINT, triage
 
@@ -344,7 +344,7 @@ class Stage:
 
     def stalls(self, reason: str, says: str = "") -> None:
         """Asserts that the run waits for something outside of it, and meanwhile spends nothing."""
-        compilation = self.over()
+        compilation = self.when(lambda: (found := self.find()) and is_stuck(found) and found, 360)
         assert conditions(compilation) == stuck(reason), compilation["status"]
         assert says in condition(compilation, "Stalled")["message"]  # type: ignore[index]
         asked = self.requests()

@@ -18,7 +18,7 @@ from faults.conftest import NewStage
 from faults.process import OUR_FAULT
 from faults.stage import Stage, small
 from support.api import Refused
-from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, is_over
+from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, is_over, is_stuck
 from support.mutations import Mutation, mutations, with_room
 from support.sampling import sample
 from swarm_operator.compilation.api import Reason
@@ -107,7 +107,7 @@ class Trial:
                 calls = found.get("status", {}).get("usage", {}).get("calls", 0)
                 if calls != self._further.get(name, (0, 0.0))[0]:
                     self._further[name] = calls, time.monotonic()
-                if is_over(found):
+                if is_over(found) or is_stuck(found):
                     self._end(name, found)
             for name, (case, began) in [*self._under_way.items()]:
                 if case.field.endswith(SLOW) and time.monotonic() > began + PATIENCE:

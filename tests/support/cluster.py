@@ -160,8 +160,14 @@ def is_true(kind: str) -> Callable[[Manifest], bool]:
 
 
 def is_over(compilation: Manifest) -> bool:
-    """Returns whether the run has ended, with an artifact or without."""
-    return is_true("Ready")(compilation) or is_true("Stalled")(compilation)
+    """Returns whether the run has ended, with an artifact or without. A run that waits for something goes on."""
+    return is_true("Ready")(compilation) or (is_true("Stalled")(compilation) and not is_stuck(compilation))
+
+
+def is_stuck(compilation: Manifest) -> bool:
+    """Returns whether something outside of the run has kept it from going on for long."""
+    succeeded = condition(compilation, "Succeeded")
+    return is_true("Stalled")(compilation) and succeeded is not None and succeeded["status"] == "Unknown"
 
 
 def config_map(name: str, data: dict[str, str]) -> Manifest:
