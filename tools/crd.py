@@ -1,4 +1,4 @@
-"""Generates the CustomResourceDefinition from the pydantic models: `python tools/crd.py CRDS_FOLDER CHART`.
+"""Generates the CustomResourceDefinitions from the pydantic models: `python tools/crd.py CRDS_FOLDER CHART`.
 
 With `--check`, the script writes nothing, and fails if a file differs from what it would write.
 
@@ -10,6 +10,7 @@ member of a union, and names of map keys. They also replace patterns, so that us
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +19,14 @@ from pydantic import BaseModel
 
 from swarm_operator.compilation import api
 from swarm_operator.compilation.status import Status
+from swarm_operator.trigger import api as trigger
+from swarm_operator.trigger.spec import TriggerSpec
+from swarm_operator.trigger.status import TriggerStatus
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.schema import FORMS, SpecModel
 
 Schema = dict[str, Any]
 
-FILE: Final = f"{api.PLURAL}.{api.GROUP}.yaml"
 HEADER: Final = "# Generated from the operator's models by `make crds`. Do not edit.\n"
 KEPT: Final = frozenset(
     {
@@ -49,25 +52,46 @@ MOST_NAMES: Final = 32
 """Largest number of keys of a map that has some fixed keys and any number of free keys."""
 
 
-def definition() -> Schema:
-    """Returns the CustomResourceDefinition."""
-    spec = structural(CompilationSpec)
-    status = structural(Status)
+@dataclass(frozen=True)
+class Described:
+    """A kind, with everything that its CustomResourceDefinition says.
+
+    Attributes:
+        columns: of `kubectl get`.
+    """
+
+    kind: str
+    plural: str
+    singular: str
+    short_name: str
+    spec: type[BaseModel]
+    status: type[BaseModel]
+    columns: Callable[[], list[Schema]]
+
+    @property
+    def file(self) -> str:
+        return f"{self.plural}.{api.GROUP}.yaml"
+
+
+def definition(of: "Described | None" = None) -> Schema:
+    """Returns the CustomResourceDefinition of a kind, without an argument that of DSPyCompilation."""
+    of = of or COMPILATION
+    spec, status = structural(of.spec), structural(of.status)
     status["default"] = {"observedGeneration": -1}
     status["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{api.PLURAL}.{api.GROUP}"},
+        "metadata": {"name": f"{of.plural}.{api.GROUP}"},
         "spec": {
             "group": api.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": api.KIND,
-                "listKind": f"{api.KIND}List",
-                "plural": api.PLURAL,
-                "singular": api.SINGULAR,
-                "shortNames": [api.SHORT_NAME],
+                "kind": of.kind,
+                "listKind": f"{of.kind}List",
+                "plural": of.plural,
+                "singular": of.singular,
+                "shortNames": [of.short_name],
                 "categories": [api.CATEGORY],
             },
             "versions": [
@@ -76,11 +100,11 @@ def definition() -> Schema:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": _columns(),
+                    "additionalPrinterColumns": of.columns(),
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "description": _text(CompilationSpec),
+                            "description": _text(of.spec),
                             "required": ["spec"],
                             "properties": {
                                 "apiVersion": {"type": "string"},
@@ -204,26 +228,55 @@ def _text(model: type[BaseModel]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _columns() -> list[Schema]:
-    def column(name: str, path: str, description: str, type_: str = "string", priority: int = 0) -> Schema:
-        made = {"name": name, "type": type_, "jsonPath": path, "description": description}
-        return made | ({"priority": priority} if priority else {})
+READY: Final = ".status.conditions[?(@.type=='Ready')]"
 
-    ready = ".status.conditions[?(@.type=='Ready')]"
+
+def _column(name: str, path: str, description: str, type_: str = "string", priority: int = 0) -> Schema:
+    made = {"name": name, "type": type_, "jsonPath": path, "description": description}
+    return made | ({"priority": priority} if priority else {})
+
+
+def _columns() -> list[Schema]:
     return [
-        column("Ready", f"{ready}.status", "Whether the artifact of this spec is published."),
-        column("Reason", f"{ready}.reason", "Why."),
-        column("Progress", ".status.progress.text", "Cells done, of the rounds planned so far."),
-        column("Baseline", ".status.scores.baseline", "The student's score before.", "number"),
-        column("Best", ".status.scores.best", "The best score so far, or the winner's.", "number"),
-        column("Calls", ".status.usage.calls", "LM calls of the run.", "integer"),
-        column("Age", ".metadata.creationTimestamp", "Since its creation.", "date"),
-        column("USD", ".status.usage.costUSD", "What they cost, where their prices are known.", "number", 1),
-        column("Run", ".status.runId", "The current run.", priority=1),
-        column("Round", ".status.round", "The round under way, counted from 0.", "integer", 1),
-        column("Artifact", ".status.artifact.configMap.name", "Where the compiled program is.", priority=1),
-        column("Message", f"{ready}.message", "What is the case, for people.", priority=1),
+        _column("Ready", f"{READY}.status", "Whether the artifact of this spec is published."),
+        _column("Reason", f"{READY}.reason", "Why."),
+        _column("Progress", ".status.progress.text", "Cells done, of the rounds planned so far."),
+        _column("Baseline", ".status.scores.baseline", "The student's score before.", "number"),
+        _column("Best", ".status.scores.best", "The best score so far, or the winner's.", "number"),
+        _column("Calls", ".status.usage.calls", "LM calls of the run.", "integer"),
+        _column("Age", ".metadata.creationTimestamp", "Since its creation.", "date"),
+        _column("USD", ".status.usage.costUSD", "What they cost, where their prices are known.", "number", 1),
+        _column("Run", ".status.runId", "The current run.", priority=1),
+        _column("Round", ".status.round", "The round under way, counted from 0.", "integer", 1),
+        _column("Artifact", ".status.artifact.configMap.name", "Where the compiled program is.", priority=1),
+        _column("Message", f"{READY}.message", "What is the case, for people.", priority=1),
     ]
+
+
+def _trigger_columns() -> list[Schema]:
+    return [
+        _column("Ready", f"{READY}.status", "Whether the trigger works."),
+        _column("Suspended", ".spec.suspend", "Whether no cause begins a run.", "boolean"),
+        _column("Last", ".status.last.time", "The newest cause.", "date"),
+        _column("Outcome", ".status.last.outcome", "What came of it."),
+        _column("Next", ".status.nextTime", "When the next cause happens."),
+        _column("Run", ".status.runs[0].reason", "The state of the newest run."),
+        _column("Age", ".metadata.creationTimestamp", "Since its creation.", "date"),
+        _column("Message", f"{READY}.message", "What is the case, for people.", priority=1),
+    ]
+
+
+COMPILATION: Final = Described(api.KIND, api.PLURAL, api.SINGULAR, api.SHORT_NAME, CompilationSpec, Status, _columns)
+TRIGGER: Final = Described(
+    trigger.KIND,
+    trigger.PLURAL,
+    trigger.SINGULAR,
+    trigger.SHORT_NAME,
+    TriggerSpec,
+    TriggerStatus,
+    _trigger_columns,
+)
+KINDS: Final = (COMPILATION, TRIGGER)
 
 
 class _Plain(yaml.SafeDumper):
@@ -233,30 +286,31 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def text() -> str:
-    """Returns the text of the CRD's file."""
-    return HEADER + yaml.dump(definition(), Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
+def text(of: Described = COMPILATION) -> str:
+    """Returns the text of a CRD's file."""
+    return HEADER + yaml.dump(definition(of), Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python tools/crd.py", description="Write the CRD, or check it.")
-    parser.add_argument("crds", type=Path, help="folder of the CRD")
-    parser.add_argument("chart", type=Path, help="the chart, which has a copy in its files/ folder")
+    parser = argparse.ArgumentParser(prog="python tools/crd.py", description="Write the CRDs, or check them.")
+    parser.add_argument("crds", type=Path, help="folder of the CRDs")
+    parser.add_argument("chart", type=Path, help="the chart, which has copies in its files/ folder")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is not as it should be")
     given = parser.parse_args(arguments)
-    handle: Callable[[Path], bool] = _is_current if given.check else _write
-    done = [handle(folder / FILE) for folder in (given.crds, given.chart / "files")]
+    handle: Callable[[Path, str], bool] = _is_current if given.check else _write
+    folders = given.crds, given.chart / "files"
+    done = [handle(folder / kind.file, text(kind)) for kind in KINDS for folder in folders]
     return 0 if all(done) else 1
 
 
-def _write(path: Path) -> bool:
+def _write(path: Path, wanted: str) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text(), encoding="utf-8")
+    path.write_text(wanted, encoding="utf-8")
     return True
 
 
-def _is_current(path: Path) -> bool:
-    if path.is_file() and path.read_text(encoding="utf-8") == text():
+def _is_current(path: Path, wanted: str) -> bool:
+    if path.is_file() and path.read_text(encoding="utf-8") == wanted:
         return True
     sys.stderr.write(f"{path} is not what the models say. Run: make crds\n")
     return False

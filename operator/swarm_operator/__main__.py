@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from swarm_operator.compilation.kind import COMPILATION
 from swarm_operator.runtime.handlers import run
 from swarm_operator.settings import PREFIX, Settings
+from swarm_operator.trigger.kind import TRIGGER
 
 
 class OneLine(logging.Formatter):
@@ -32,7 +33,7 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     # At its usual level, this logger of kopf would log every event of a watch.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    run(settings, [COMPILATION])
+    run(settings, [COMPILATION, TRIGGER])
     return 0
 
 

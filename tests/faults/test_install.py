@@ -67,6 +67,7 @@ def test_a_restricted_operator_has_rights_only_in_the_namespaces_that_it_serves(
         ("patch", "pods"),
         ("get", "pods", "--subresource=log"),
         ("delete", "configmaps"),
+        ("patch", "dspycompilations"),
     ):
         assert [may(where, *right) for where in (team, elsewhere, home)] == [True, False, False], right
     for what in (
@@ -75,7 +76,8 @@ def test_a_restricted_operator_has_rights_only_in_the_namespaces_that_it_serves(
         ("create", "pods", "--subresource=exec"),
         ("create", "serviceaccounts", "--subresource=token"),
         ("create", "rolebindings"),
-        ("patch", "dspycompilations"),
+        ("delete", "dspycompilations"),
+        ("patch", "dspycompilationtriggers"),
         ("list", "namespaces"),
     ):
         assert not any(may(where, *what) for where in (team, elsewhere, home)), what

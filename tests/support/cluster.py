@@ -24,6 +24,7 @@ RESOURCES = {
     "pod": "api/v1 pods",
     "job": "apis/batch/v1 jobs",
     "dspyc": "apis/dspy-swarm.dev/v1alpha1 dspycompilations",
+    "dspyct": "apis/dspy-swarm.dev/v1alpha1 dspycompilationtriggers",
 }
 
 Manifest = dict[str, Any]

@@ -172,7 +172,14 @@ class FakeCluster:
                 entry["operation"] = "Update"
 
     async def apply(
-        self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        force: bool = False,
     ) -> None:
         with self._write("apply", resource, name):
             found, wanted = self.objects.get((resource.plural, name)), body["metadata"]
@@ -195,6 +202,8 @@ class FakeCluster:
                 found["status"] = copy.deepcopy(body["status"])
             else:
                 kept = {key: found["metadata"][key] for key in ("uid", "creationTimestamp", "managedFields")}
+                if "generation" in found["metadata"]:
+                    kept["generation"] = found["metadata"]["generation"] + (found.get("spec") != body.get("spec"))
                 for entry in kept["managedFields"]:
                     entry["operation"] = "Apply"
                 found.update(copy.deepcopy(body), metadata={**copy.deepcopy(wanted), **kept})
@@ -244,6 +253,8 @@ class FakeCluster:
         metadata |= {"uid": metadata.get("uid") or f"uid-{version}", "resourceVersion": version}
         metadata["creationTimestamp"] = _text(self.now)
         metadata["managedFields"] = [{"manager": MANAGER, "fieldsV1": {"f:data": {}}}]
+        if "spec" in made:
+            metadata.setdefault("generation", 1)
         self.objects[resource.plural, metadata["name"]] = made
         return made
 

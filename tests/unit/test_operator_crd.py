@@ -41,9 +41,10 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
 ALL = [*nodes(SCHEMA["spec"], "spec"), *nodes(SCHEMA["status"], "status")]
 
 
+@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
 @pytest.mark.parametrize("folder", [ROOT / "crds", CHART / "files"], ids=["crds", "chart"])
-def test_generated_crds_are_up_to_date(folder: Path) -> None:
-    assert (folder / crd.FILE).read_text(encoding="utf-8") == crd.text(), "run: make crds"
+def test_generated_crds_are_up_to_date(folder: Path, kind: crd.Described) -> None:
+    assert (folder / kind.file).read_text(encoding="utf-8") == crd.text(kind), "run: make crds"
 
 
 def test_the_check_of_generated_files_finds_a_file_that_is_not_up_to_date(
@@ -52,7 +53,7 @@ def test_the_check_of_generated_files_finds_a_file_that_is_not_up_to_date(
     arguments = [str(tmp_path / "crds"), str(tmp_path / "chart")]
     assert crd.main(arguments) == 0
     assert crd.main([*arguments, "--check"]) == 0
-    (tmp_path / "crds" / crd.FILE).write_text("other", encoding="utf-8")
+    (tmp_path / "crds" / crd.COMPILATION.file).write_text("other", encoding="utf-8")
     assert crd.main([*arguments, "--check"]) == 1
     assert "make crds" in capsys.readouterr().err
 

@@ -59,9 +59,12 @@ matchExpressions:
 {{- define "dspy-swarm.rules" -}}
 - apiGroups: [dspy-swarm.dev]
   resources: [dspycompilations]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [dspy-swarm.dev]
+  resources: [dspycompilationtriggers]
   verbs: [get, list, watch]
 - apiGroups: [dspy-swarm.dev]
-  resources: [dspycompilations/status]
+  resources: [dspycompilations/status, dspycompilationtriggers/status]
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]

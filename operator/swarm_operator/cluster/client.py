@@ -43,7 +43,14 @@ class Kube(Protocol):
     ) -> Sequence[Object]: ...
     async def create(self, resource: Resource, namespace: str, body: Object) -> None: ...
     async def apply(
-        self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        force: bool = False,
     ) -> None: ...
     async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None: ...
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None: ...
@@ -104,13 +111,20 @@ class RestKube:
         await self._json("POST", resource.path(namespace), query={"fieldManager": MANAGER}, body=body)
 
     async def apply(
-        self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        force: bool = False,
     ) -> None:
         """Writes an object by server-side apply. Raises Conflict if another field manager owns one of the fields.
 
-        An apply of a status raises no Conflict, because it takes such fields over.
+        With `force`, and for a status, it raises no Conflict, because it takes such fields over.
         """
-        ours = {"force": "true"} if subresource == "status" else {}
+        ours = {"force": "true"} if force or subresource == "status" else {}
         await self._json(
             "PATCH",
             resource.path(namespace, name, subresource),

@@ -146,10 +146,17 @@ class Fenced:
         await self._kube.create(resource, namespace, body)
 
     async def apply(
-        self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        force: bool = False,
     ) -> None:
         self._check()
-        await self._kube.apply(resource, namespace, name, body, subresource=subresource)
+        await self._kube.apply(resource, namespace, name, body, subresource=subresource, force=force)
 
     async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None:
         self._check()

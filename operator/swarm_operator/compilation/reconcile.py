@@ -136,7 +136,7 @@ class Reconciler:
             await asyncio.sleep(pause)
         self._status_written[key] = now
         applier = Applier(self._kube, key)
-        await applier.write_status(world.compilation, status.as_written())
+        await applier.write_status(world.compilation.resource_version, status.as_written())
         for event in decision.events:
             log.info("%s: %s: %s", key, event.reason, event.message)
             try:

@@ -90,13 +90,15 @@ class Operator:
         await self._stack.aclose()
 
     def heard(self, found: Any, kind: Kind | None = None) -> None:
-        """Handles an event about an object of this kind. If `kind` is None, the event is about a Job or pod."""
+        """Handles an event about an object of this kind. If `kind` is None, the event is about a Job or pod.
+
+        The event also starts a pass over the object's owner, if that is of a kind.
+        """
         self.pulse.told(*_version(found))
         if kind is not None:
             self._wake(kind, kind.key(found))
-        else:
-            for owner in self.kinds:
-                self._wake(owner, owner.owner(found))
+        for owner in self.kinds:
+            self._wake(owner, owner.owner(found))
 
     def _wake(self, kind: Kind, key: Any) -> None:
         if key is not None and self._schedule is not None:

@@ -24,9 +24,9 @@ class Kind:
     """A custom resource that the operator serves.
 
     Attributes:
-        finalizer: is on the pods whose output a pass must read before Kubernetes deletes them.
+        finalizer: is on the pods whose output a pass must read before Kubernetes deletes them; empty: on none.
         key: returns the hashable key of an object of this kind.
-        owner: returns the key of the object to which a Job or pod belongs; None if no object of this kind owns it.
+        owner: returns the key of the object of this kind to which another object belongs; None if it belongs to none.
         passes: creates the function that makes passes. The runtime calls it once per process.
     """
 

@@ -40,27 +40,33 @@ def parse(given: Any) -> CompilationSpec:
     return CompilationSpec.model_validate(given, by_alias=True, by_name=False)
 
 
-def problems(error: ValidationError) -> list[Problem]:
-    """Returns the problems in an error of `parse`, or in an error of a message that contains a spec."""
+def problems(error: ValidationError, root: type[BaseModel] = CompilationSpec) -> list[Problem]:
+    """Returns the problems in an error of `parse`, or in an error of a message that contains a spec.
+
+    Args:
+        root: the model of the spec.
+    """
     found = []
     for each in error.errors():
         place = each["loc"][1:] if each["loc"][:1] == ("spec",) else each["loc"]
-        found.append(Problem(place, _what(each, place)))
+        found.append(Problem(place, _what(each, place, root)))
     return found
 
 
-def _what(found: ErrorDetails, place: Place) -> str:
+def _what(found: ErrorDetails, place: Place, root: type[BaseModel]) -> str:
     given, is_told = found["input"], not _MAY_BE_SECRET.intersection(place)
     if isinstance(given, str):
         given = _CREDENTIALS.sub("://...@", given)
     shown = f" (it is {given!r:.100})" if is_told and isinstance(given, str | int | float | bool) else ""
     match found["type"]:
         case "extra_forbidden":
-            return f" is not a field. {_advice(place)}"
+            return f" is not a field. {_advice(place, root)}"
         case "missing":
-            return f" is missing{_meaning(place)}"
+            return f" is missing{_meaning(place, root)}"
+        case "too_short" if found["ctx"]["min_length"] == 1:
+            return " must have at least one entry"
         case "model_type" | "model_attributes_type":
-            return f" must be an object{_shape(place)}"
+            return f" must be an object{_shape(place, root)}"
         case "string_pattern_mismatch" if found["ctx"]["pattern"] in FORMS:
             return f" must be {FORMS[found['ctx']['pattern']]}{shown}"
         case "value_error":
@@ -69,18 +75,18 @@ def _what(found: ErrorDetails, place: Place) -> str:
     return f" {message.replace('should', 'must', 1)}{shown}"
 
 
-def _meaning(place: Place) -> str:
+def _meaning(place: Place, root: type[BaseModel]) -> str:
     """Returns the first sentence of a field's description or, without one, the fields that its object must have."""
-    fields = [field for model in _models(place[:-1]) for field in model.model_fields.values()]
+    fields = [field for model in _models(place[:-1], root) for field in model.model_fields.values()]
     texts = [field.description for field in fields if field.alias == place[-1] and field.description]
     if texts:
         return f": {texts[0].partition('. ')[0].rstrip('.')}"
-    return shape if (shape := _shape(place)).startswith(":") else ""
+    return shape if (shape := _shape(place, root)).startswith(":") else ""
 
 
-def _shape(place: Place) -> str:
+def _shape(place: Place, root: type[BaseModel]) -> str:
     """Returns the fields that the object at a place must have or, if it must have none, the fields that it may have."""
-    models = list(_models(place))
+    models = list(_models(place, root))
     needed = " or ".join(_needed(model) for model in models)
     return (
         f": {needed}"
@@ -99,9 +105,9 @@ def _needed(model: type[BaseModel]) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def _advice(place: Place) -> str:
+def _advice(place: Place, root: type[BaseModel]) -> str:
     """Suggests the field that an unknown name may mean: one with another spelling, or a field of an inner object."""
-    name, models = str(place[-1]), list(_models(place[:-1]))
+    name, models = str(place[-1]), list(_models(place[:-1], root))
     aliases = [alias for model in models for alias in _aliases(model)]
     inner = [f"{alias}.{deeper}" for model in models for alias, one in _inner(model) for deeper in _aliases(one)]
     if (wanted := api_name(name)) in aliases:
@@ -114,9 +120,9 @@ def _advice(place: Place) -> str:
     return f"Its fields: {', '.join(aliases)}." if aliases else "It has no fields."
 
 
-def _models(place: Sequence[str | int]) -> Iterator[type[BaseModel]]:
+def _models(place: Sequence[str | int], root: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """Yields the possible models of the object at a place. It yields nothing if the object is no model of the spec."""
-    models: list[type[BaseModel]] = [CompilationSpec]
+    models: list[type[BaseModel]] = [root]
     for name in place:
         if isinstance(name, str):
             fields = [field for model in models for field in model.model_fields.values() if field.alias == name]

@@ -32,7 +32,7 @@ from swarm_operator.compilation.model.actions import (
     StartJob,
 )
 from swarm_operator.compilation.model.shards import Shard
-from swarm_operator.compilation.model.world import Compilation, Key, PublishedProgram
+from swarm_operator.compilation.model.world import Key, PublishedProgram
 from swarm_operator.compilation.observe import objects
 from swarm_wire import names
 
@@ -44,10 +44,20 @@ class Applier:
 
     Args:
         seen: names of ConfigMaps that the pass has found in the cluster. The applier does not create them again.
+        kind: kind of the object whose status and events it writes.
+        resource: resource of that kind.
     """
 
-    def __init__(self, kube: Kube, key: Key, seen: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        key: Key,
+        seen: Collection[str] = (),
+        kind: str = KIND,
+        resource: Resource = COMPILATIONS,
+    ) -> None:
         self._kube, self._key, self._seen = kube, key, seen
+        self._kind, self._resource = kind, resource
 
     async def act(self, action: Action) -> None:
         """Carries out one action. Raises errors.ApiError or config_maps.TooLarge."""
@@ -112,24 +122,24 @@ class Applier:
         with contextlib.suppress(errors.Vanished):
             await self._kube.patch(PODS, self._key.namespace, name, operations)
 
-    async def write_status(self, compilation: Compilation, status: Object) -> None:
+    async def write_status(self, resource_version: str, status: Object) -> None:
         """Writes the status.
 
-        Raises Conflict if somebody has changed or recreated the Compilation since the pass read it.
+        Raises Conflict if somebody has changed or recreated the object since the pass read it.
         """
         key = self._key
         body = {
             "apiVersion": API_VERSION,
-            "kind": KIND,
+            "kind": self._kind,
             "metadata": {
                 "name": key.name,
                 "namespace": key.namespace,
                 "uid": key.uid,
-                "resourceVersion": compilation.resource_version,
+                "resourceVersion": resource_version,
             },
             "status": status,
         }
-        await self._kube.apply(COMPILATIONS, key.namespace, key.name, body, subresource="status")
+        await self._kube.apply(self._resource, key.namespace, key.name, body, subresource="status")
 
     async def tell(self, event: Event, now: datetime) -> None:
         """Writes an Event. An equal message about the same run gets the same name, so it is written only once."""
@@ -143,7 +153,7 @@ class Applier:
             },
             "involvedObject": {
                 "apiVersion": API_VERSION,
-                "kind": KIND,
+                "kind": self._kind,
                 "name": key.name,
                 "namespace": key.namespace,
                 "uid": key.uid,

@@ -1,0 +1,109 @@
+"""The spec of a trigger, as pydantic models."""
+
+from datetime import UTC, datetime
+from typing import Final, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+from pydantic import Field, field_validator, model_validator
+
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.schema import SpecModel
+
+_SOME_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class TemplateMetadata(SpecModel):
+    """Labels and annotations of the Compilation."""
+
+    labels: dict[str, str] = Field({}, description="Labels of the Compilation, for example of Kueue.")
+    annotations: dict[str, str] = Field({}, description="Annotations of the Compilation.")
+
+
+class Template(SpecModel):
+    """The Compilation whose runs the trigger begins. It has the trigger's name and namespace."""
+
+    metadata: TemplateMetadata | None = Field(None, description="Labels and annotations of the Compilation.")
+    spec: CompilationSpec = Field(description="The spec of the Compilation. A change takes effect with the next cause.")
+
+
+class Schedule(SpecModel):
+    """Times at which a run begins."""
+
+    cron: str = Field(
+        min_length=9,
+        max_length=200,
+        description='Minute, hour, day of the month, month, day of the week: "0 2 * * *" is 02:00 each day.',
+    )
+    time_zone: str = Field(
+        "UTC", min_length=1, max_length=64, description='Time zone of these times, such as "Europe/Berlin".'
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _has_times(cls, cron: str) -> str:
+        if len(cron.split()) != 5:
+            raise ValueError('write five fields, for example "0 2 * * *"')
+        try:
+            next(CronSim(cron, _SOME_DAY))
+            next(CronSim(cron, _SOME_DAY, reverse=True))
+        except CronSimError as error:
+            raise ValueError(f'{error}: write five fields, for example "0 2 * * *"') from None
+        except StopIteration:
+            raise ValueError("no time ever fits these fields") from None
+        return cron
+
+    @field_validator("time_zone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError('there is no such time zone: write a name such as "Europe/Berlin"') from None
+        return name
+
+
+class TriggerSpec(SpecModel):
+    """Begins runs of a DSPyCompilation by itself."""
+
+    template: Template = Field(description="The Compilation whose runs the trigger begins.")
+    schedules: list[Schedule] = Field(
+        min_length=1, max_length=32, description="Times at which a run begins, unless one is under way."
+    )
+    reuse: Literal["answers", "none"] = Field(
+        "answers",
+        description="answers: a run reuses what earlier runs have paid for and what still holds, so a night in which "
+        "nothing has changed makes no LM call. none: each run asks the models anew.",
+    )
+    concurrency_policy: Literal["Forbid", "Replace"] = Field(
+        "Forbid",
+        description="What happens if the run before is still under way. Forbid: the cause begins no run. Replace: the "
+        "new run takes its place.",
+    )
+    starting_deadline_seconds: int | None = Field(
+        None,
+        ge=1,
+        description="A cause that the operator sees later than this begins no run. Default: however late it is, the "
+        "newest cause begins a run.",
+    )
+    min_interval_seconds: int = Field(
+        0, ge=0, description="Least time between the beginnings of two runs. A cause in this time begins no run."
+    )
+    daily_budget_usd: float | None = Field(
+        None,
+        alias="dailyBudgetUSD",
+        ge=0.000001,
+        le=1e9,
+        description="Most that the runs that began in the last 24 hours may cost together, in USD. Each run gets what "
+        "is left as its limits.costUSD.",
+    )
+    suspend: bool = Field(False, description="true: no cause begins a run. A run under way goes on.")
+
+    @model_validator(mode="after")
+    def _can_be_limited(self) -> Self:
+        """With a budget, each run has a limits.costUSD. So the template must be valid with one."""
+        if self.daily_budget_usd is not None:
+            written = self.template.spec.as_written()
+            limits = {**written.get("limits", {}), "costUSD": self.daily_budget_usd}
+            CompilationSpec.model_validate({**written, "limits": limits}, by_alias=True, by_name=False)
+        return self

@@ -1,0 +1,67 @@
+"""What a pass over a trigger has read, as immutable facts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from swarm_operator.compilation.model.world import Key
+from swarm_operator.trigger.spec import TriggerSpec
+from swarm_operator.trigger.status import RunStatus, TriggerStatus
+from swarm_wire.spec.problems import problems
+
+
+@dataclass(frozen=True)
+class Owned:
+    """The Compilation with the trigger's name.
+
+    Attributes:
+        is_ours: whether the trigger owns it.
+        cause: value of its annotation CAUSE.
+        is_over: whether the run that the annotation has requested has ended.
+        run: what its status says about its current run; None before it has one.
+        uid: its uid, with `resource_version` for a write that must not hit another Compilation.
+    """
+
+    is_ours: bool
+    cause: str = ""
+    is_over: bool = True
+    run: RunStatus | None = None
+    uid: str = ""
+    resource_version: str = ""
+
+
+@dataclass(frozen=True)
+class World:
+    """A DSPyCompilationTrigger as it is in the cluster, and its Compilation.
+
+    Attributes:
+        given: the spec, as a user has written it.
+        owned: None if there is no Compilation of this name.
+    """
+
+    key: Key
+    resource_version: str
+    generation: int
+    created_at: datetime
+    deleting: bool
+    given: Mapping[str, Any]
+    status: TriggerStatus
+    owned: Owned | None = None
+
+    @cached_property
+    def spec(self) -> TriggerSpec | None:
+        """Returns the parsed spec, or None if the spec is invalid. Then `problems` says why."""
+        return None if self.problems else TriggerSpec.model_validate(self.given, by_alias=True, by_name=False)
+
+    @cached_property
+    def problems(self) -> str:
+        """Returns the mistakes in the spec as clauses."""
+        try:
+            TriggerSpec.model_validate(self.given, by_alias=True, by_name=False)
+        except ValidationError as error:
+            return "; ".join(map(str, problems(error, TriggerSpec)))
+        return ""
