@@ -9,10 +9,10 @@ from typing import Any, Final
 import yaml
 
 from crd import structural
+from swarm_operator.compilation import api
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.models import Models
 
-GROUP, KIND = "dspy-swarm.dev", "DSPyCompilation"
 HOLDERS: Final = {
     "ConfigMap": ("configMap", "configMapRef", "configMapKeyRef"),
     "Secret": ("secret", "secretRef", "secretKeyRef", "imagePullSecrets"),
@@ -34,7 +34,7 @@ def text() -> str:
             "kind": kind,
             "version": "v1",
             "fieldSpecs": [
-                {"path": path, "group": GROUP, "kind": KIND}
+                {"path": path, "group": api.GROUP, "kind": api.KIND}
                 for path in found
                 if path.split("/")[-2] in holders and path != MADE_BY_THE_OPERATOR
             ],

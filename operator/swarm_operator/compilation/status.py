@@ -225,13 +225,38 @@ class WaitingStatus(StatusModel):
     )
 
 
-class Status(StatusModel):
+class KindStatus(StatusModel):
+    """What each kind's status has."""
+
+    conditions: list[Condition] = Field([], description="Conditions of the object.", max_length=8)
+    observed_generation: int = Field(-1, description="Generation of the spec that this status describes.")
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Returns the status found in the cluster, or an empty status if the found status is invalid."""
+        try:
+            return cls.model_validate(value or {})
+        except ValidationError:
+            return cls()
+
+    def condition(self, type_: ConditionType) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type is type_), None)
+
+    def as_written(self) -> dict[str, Any]:
+        """Returns JSON values with camelCase names, without empty values.
+
+        Server-side apply sets an object to null when the object loses all its fields. So empty objects are left out.
+        """
+        written = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {key: value for key, value in written.items() if value not in ({}, [])}
+
+
+class Status(KindStatus):
     """What the operator says about a Compilation."""
 
     conditions: list[Condition] = Field(
         [], description="Conditions of the types Ready, Reconciling, Stalled and Succeeded.", max_length=8
     )
-    observed_generation: int = Field(-1, description="Generation of the spec that this status describes.")
     run_id: str | None = Field(
         None, description="Id of the current run. Objects of the run have it as their label dspy-swarm.dev/run."
     )
@@ -254,14 +279,6 @@ class Status(StatusModel):
         None, description="Value of the annotation dspy-swarm.dev/requested-at with which the current run began."
     )
 
-    @classmethod
-    def of(cls, value: Any) -> Self:
-        """Returns the status found in the cluster, or an empty status if the found status is invalid."""
-        try:
-            return cls.model_validate(value or {})
-        except ValidationError:
-            return cls()
-
     @property
     def spent(self) -> Spending:
         """Returns the spending in the status, or no spending if somebody has written impossible figures there."""
@@ -271,14 +288,3 @@ class Status(StatusModel):
             return Spending(calls=told.lm_calls, tokens=told.total_tokens, micro_usd=micro_usd)
         except (ValueError, OverflowError):
             return Spending()
-
-    def condition(self, type_: ConditionType) -> Condition | None:
-        return next((condition for condition in self.conditions if condition.type is type_), None)
-
-    def as_written(self) -> dict[str, Any]:
-        """Returns JSON values with camelCase names, without empty values.
-
-        Server-side apply sets an object to null when the object loses all its fields. So empty objects are left out.
-        """
-        written = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {key: value for key, value in written.items() if value not in ({}, [])}

@@ -4,13 +4,13 @@ All state is in the cluster, so a pass may stop anywhere. The name of a cause is
 cause whose run has begun is known even if the operator died before it wrote the status.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from swarm_operator.compilation.api import ConditionType
-from swarm_operator.compilation.decide.conditions import timestamp
+from swarm_operator.compilation.decide.conditions import Truth, conditions, timestamp
 from swarm_operator.compilation.model.actions import Event
-from swarm_operator.compilation.status import Condition
 from swarm_operator.trigger import causes
 from swarm_operator.trigger.api import Reason
 from swarm_operator.trigger.causes import Cause
@@ -19,6 +19,8 @@ from swarm_operator.trigger.status import MOST_RUNS, RUNS, CauseStatus, RunStatu
 from swarm_operator.trigger.world import World
 
 DAY = timedelta(hours=24)
+WORKS: Mapping[ConditionType, Truth] = {ConditionType.READY: "True"}
+STALLED: Mapping[ConditionType, Truth] = {ConditionType.READY: "False", ConditionType.STALLED: "True"}
 LEAST_USD = 0.000001
 """A budget with less than this is spent."""
 
@@ -82,11 +84,10 @@ def decide(world: World, now: datetime) -> Decision:
     )
     if last is not None:
         says += f" The last one, {last.cause}: {last.message}"
-    status = _status(world, now, reason, says).model_copy(
+    status = _status(world, now, reason, says, runs).model_copy(
         update={
             "next_time": None if spec.suspend else timestamp(next_time),
             "last": last,
-            "runs": runs,
             "spent_usd": None if spec.daily_budget_usd is None else paid,
         }
     )
@@ -170,30 +171,16 @@ def _outcome(world: World, spec: TriggerSpec, runs: list[RunStatus], due: Cause,
     return _Outcome(Reason.STARTED, "its run has begun.", action)
 
 
-def _status(world: World, now: datetime, reason: Reason, message: str) -> TriggerStatus:
+def _status(
+    world: World, now: datetime, reason: Reason, message: str, runs: list[RunStatus] | None = None
+) -> TriggerStatus:
     is_stalled = reason in (Reason.INVALID_SPEC, Reason.NAME_TAKEN, Reason.NOT_ALLOWED)
-    truths = {ConditionType.READY: "False" if is_stalled else "True"}
-    if is_stalled:
-        truths[ConditionType.STALLED] = "True"
-    before = {found.type: found for found in world.status.conditions}
-    conditions = [
-        Condition(
-            type=type_,
-            status=truth,
-            observed_generation=world.generation,
-            last_transition_time=before[type_].last_transition_time
-            if type_ in before and before[type_].status == truth
-            else timestamp(now),
-            reason=reason,
-            message=message[:2000],
-        )
-        for type_, truth in truths.items()
-    ]
+    truths: Mapping[ConditionType, Truth] = STALLED if is_stalled else WORKS
     return world.status.model_copy(
         update={
-            "conditions": conditions,
+            "conditions": conditions(world.status, truths, reason, message, world.generation, now),
             "observed_generation": world.generation,
-            "runs": history(world, now),
+            "runs": history(world, now) if runs is None else runs,
             "next_time": None,
         }
     )

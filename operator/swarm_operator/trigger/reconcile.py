@@ -12,6 +12,7 @@ from swarm_operator.cluster.resources import MANAGER
 from swarm_operator.compilation import api
 from swarm_operator.compilation.api import ConditionType
 from swarm_operator.compilation.apply.applier import Applier
+from swarm_operator.compilation.apply.metadata import owner
 from swarm_operator.compilation.decide.conditions import settled
 from swarm_operator.compilation.model.world import Key
 from swarm_operator.compilation.observe import objects
@@ -145,16 +146,7 @@ def compilation(world: World, action: StartRun) -> dict[str, Any]:
             "namespace": key.namespace,
             "labels": {**(metadata.labels if metadata else {}), api.LABEL_MANAGED_BY: MANAGER},
             "annotations": {**written, asks: cause, CAUSE: cause},
-            "ownerReferences": [
-                {
-                    "apiVersion": api.API_VERSION,
-                    "kind": KIND,
-                    "name": key.name,
-                    "uid": key.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
+            "ownerReferences": [owner(key, KIND)],
         },
         "spec": spec,
     }
@@ -163,7 +155,7 @@ def compilation(world: World, action: StartRun) -> dict[str, Any]:
 def key_of(found: Any) -> Key | None:
     """Returns the key of the trigger that owns an object, by the object's owner reference."""
     metadata = found.get("metadata") or {}
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("kind") == KIND and owner.get("apiVersion", "").startswith(f"{api.GROUP}/"):
-            return Key(metadata["namespace"], owner["name"], owner["uid"])
+    for reference in metadata.get("ownerReferences") or ():
+        if reference.get("kind") == KIND and reference.get("apiVersion", "").startswith(f"{api.GROUP}/"):
+            return Key(metadata["namespace"], reference["name"], reference["uid"])
     return None

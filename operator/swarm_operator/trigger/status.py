@@ -1,10 +1,8 @@
 """The status of a trigger, which the operator writes, as pydantic models."""
 
-from typing import Any, Self
+from pydantic import Field
 
-from pydantic import Field, ValidationError
-
-from swarm_operator.compilation.status import Condition, StatusModel
+from swarm_operator.compilation.status import Condition, KindStatus, StatusModel
 
 RUNS, MOST_RUNS = 10, 300
 """A status lists so many of the latest runs, and those of the last 24 hours, but not more than MOST_RUNS."""
@@ -34,11 +32,10 @@ class RunStatus(StatusModel):
     limit_usd: float | None = Field(None, alias="limitUSD", description="The run's limits.costUSD.")
 
 
-class TriggerStatus(StatusModel):
+class TriggerStatus(KindStatus):
     """What the operator says about a trigger."""
 
     conditions: list[Condition] = Field([], description="Conditions of the types Ready and Stalled.", max_length=8)
-    observed_generation: int = Field(-1, description="Generation of the spec that this status describes.")
     next_time: str | None = Field(
         None, description="When the next cause happens.", json_schema_extra={"format": "date-time"}
     )
@@ -49,16 +46,3 @@ class TriggerStatus(StatusModel):
         alias="spentUSD",
         description="What the runs that began in the last 24 hours have spent, if there is a budget.",
     )
-
-    @classmethod
-    def of(cls, value: Any) -> Self:
-        """Returns the status found in the cluster, or an empty status if the found status is invalid."""
-        try:
-            return cls.model_validate(value or {})
-        except ValidationError:
-            return cls()
-
-    def as_written(self) -> dict[str, Any]:
-        """Returns JSON values with camelCase names, without empty values."""
-        written = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {key: value for key, value in written.items() if value not in ({}, [])}

@@ -21,10 +21,10 @@ from swarm_operator.compilation.model.world import Key
 Manifest = dict[str, Any]
 
 
-def owner(key: Key) -> Manifest:
+def owner(key: Key, kind: str = KIND) -> Manifest:
     return {
         "apiVersion": API_VERSION,
-        "kind": KIND,
+        "kind": kind,
         "name": key.name,
         "uid": key.uid,
         "controller": True,

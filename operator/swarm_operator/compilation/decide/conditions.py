@@ -15,6 +15,7 @@ from swarm_operator.compilation.status import (
     CandidateStatus,
     Condition,
     FailuresStatus,
+    KindStatus,
     ProgressStatus,
     ScoresStatus,
     SourceStatus,
@@ -196,10 +197,22 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
 
 
 def _conditions(before: Status, finding: Finding, generation: int, now: datetime) -> list[Condition]:
-    made = []
     truths = dict(CONDITIONS[finding.state])
     if finding.state is State.SUSPENDED and before.artifact:
         truths[ConditionType.READY] = "True"
+    return conditions(before, truths, finding.reason, finding.message, generation, now)
+
+
+def conditions(
+    before: KindStatus,
+    truths: Mapping[ConditionType, Truth],
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> list[Condition]:
+    """Returns conditions that all have this reason and message. One that was the same before keeps its time."""
+    made = []
     for type_, truth in truths.items():
         old = before.condition(type_)
         made.append(
@@ -208,8 +221,8 @@ def _conditions(before: Status, finding: Finding, generation: int, now: datetime
                 status=truth,
                 observed_generation=generation,
                 last_transition_time=old.last_transition_time if old and old.status == truth else timestamp(now),
-                reason=finding.reason,
-                message=finding.message[:MESSAGE_LIMIT],
+                reason=reason,
+                message=message[:MESSAGE_LIMIT],
             )
         )
     return made
