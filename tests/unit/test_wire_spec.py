@@ -483,3 +483,11 @@ def test_options_belong_to_a_url() -> None:
     options = {"options": {"secret": {"name": "s", "key": "k"}}}
     [problem] = problems(**{"data.train": {"path": "train.jsonl", **options}})
     assert "options may be set only with url" in problem
+
+
+@pytest.mark.parametrize("name", ["student", "tody"])
+def test_a_comparison_names_another_model_than_the_student(name: str) -> None:
+    models = {**a_spec()["models"], "today": {"model": "openai/small"}}
+    [problem] = problems(models=models, compare={"currentModel": name})
+    assert f"compare.currentModel is '{name}': write the name of a model in models other than student." in problem
+    assert parsed(models=models, compare={"currentModel": "today"}).needs_published

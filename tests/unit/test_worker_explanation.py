@@ -73,7 +73,7 @@ def test_the_published_program_is_scored_last_and_on_the_examples_of_the_compari
             return super().forward(number)
 
     progress, scored = script.Progress(), numbers(0, 1, 2, 3, 4)
-    script.run(lambda _: Told(1), Told(3), right, scored, numbers(*test), progress, Told(2))
+    script.run(lambda _: Told(1), Told(3), right, scored, numbers(*test), progress, script.Rival(Told(2)))
     assert order[-len(scores) :] == [2] * len(scores)
     assert order.count(2) == len(scores)
     assert progress.published == pytest.approx(sum(scores) / len(scores), abs=0.01)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from difflib import unified_diff
 from textwrap import wrap
 
-from swarm_wire.report import TEST_SET, Copied, Demonstration, Prompt, Report, Verdict
+from swarm_wire.report import TEST_SET, Comparison, Copied, Demonstration, Prompt, Report, Verdict
 from swarm_wire.spending import price_clause
 
 FLIPPED = 10
@@ -18,7 +18,7 @@ WIDTH = 100
 
 def markdown(report: Report) -> str:
     """Returns the report as Markdown."""
-    figures = (_scores(report), *_costs_in_use(report))
+    figures = (*_models(report), _scores(report), *_costs_in_use(report))
     details = (*_flipped(report), *_prompts(report), *_failures(report), _costs(report), *_notes(report))
     return "\n\n".join([_verdict(report), *figures, *details]) + "\n"
 
@@ -49,7 +49,41 @@ def _rival(report: Report) -> str:
     made = report.published_by and f", that of run `{report.published_by}`"
     if report.against == "baseline":
         return f"The baseline is the program with which the compile began{made}."
-    return f"The winner is compared with the program that was published when the run began{made}."
+    on = f", on `{report.current_model}`" if report.current_model else ""
+    return f"The winner is compared with the program that was published when the run began{made}{on}."
+
+
+def _models(report: Report) -> Iterator[str]:
+    """Yields the table of what a new model changes."""
+    if not report.current_model or report.origin is None:
+        return
+    new = report.origin.models["student"]
+    is_test = report.compared_on == TEST_SET
+    winner = report.scores.test_winner if is_test else report.scores.best
+    scores = [report.published, report.switched, winner]
+    compared = ["", *(_against_today(found) for found in (report.switch, report.comparison))]
+    costs = [report.costs.get("published"), report.costs.get("switched"), report.costs.get("winner")]
+    rows = [
+        ("score in percent", [_figure(score) for score in scores]),
+        ("against today", compared),
+        ("LM calls for an example", ["-" if cost is None else f"{cost.calls:.2f}" for cost in costs]),
+        (
+            "USD for 1,000 examples",
+            ["-" if cost is None or cost.usd is None else f"{cost.usd:.4f}" for cost in costs],
+        ),
+    ]
+    titles = [
+        f"published program, `{report.current_model}` (today)",
+        f"published program, `{new}`",
+        f"recompiled program, `{new}`",
+    ]
+    head = [f"| on {report.compared_on} | {' | '.join(titles)} |", "|---|---:|---:|---:|"]
+    table = "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows)])
+    yield f"## From `{report.current_model}` to `{new}`\n\n{table}"
+
+
+def _against_today(found: Comparison | None) -> str:
+    return "-" if found is None else f"{found.verdict}, {found.difference:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
 
 
 def _scores(report: Report) -> str:
@@ -70,7 +104,7 @@ def _scores(report: Report) -> str:
 
 def _costs_in_use(report: Report) -> Iterator[str]:
     """Yields the table of what the compared programs cost in use."""
-    columns = [name for name in ("baseline", "published", "winner") if name in report.costs]
+    columns = [name for name in ("baseline", "published", "switched", "winner") if name in report.costs]
     if "winner" not in columns:
         return
     found = [report.costs[name] for name in columns]

@@ -82,6 +82,8 @@ class ExampleScores(Message):
     """The winner's scores; empty if the run has no winner."""
     published: list[float] = Field([])
     """Scores of the published program; empty if the winner is not compared with it on this set."""
+    switched: list[float] = Field([])
+    """Scores of the published program on the new model; empty without spec.compare."""
 
 
 class Cost(Message):
@@ -278,12 +280,21 @@ class Report(Message):
     baseline: the student before the compile. published: the program that was published when the run began.
     """
     published: Score = None
-    """Score of the published program on the examples of `comparison`; None if `against` is baseline."""
+    """Score of the published program on the examples of `comparison`; None if `against` is baseline.
+
+    With spec.compare, it is the score on the model on which the program runs today.
+    """
+    switched: Score = None
+    """Score of the published program on the new model, which is the student's; None without spec.compare."""
+    switch: Comparison | None = None
+    """The published program on the new model against the same program on today's model."""
+    current_model: str = ""
+    """The model on which the published program runs today; empty without spec.compare."""
     published_by: str = ""
     """Id of the run that has made the published program; empty if this run does not use one, or if it is not known."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
-    costs: dict[Literal["baseline", "published", "winner"], Cost] = Field({})
+    costs: dict[Literal["baseline", "published", "switched", "winner"], Cost] = Field({})
     """What the programs cost on the examples of `comparison`. A program is missing if its cost is not known."""
     copied: Copied | None = None
     """What the winner's new instructions copy from the training data; None if they copy nothing."""
@@ -331,7 +342,9 @@ class Report(Message):
     @property
     def rival(self) -> str:
         """Returns what people call the program that the winner is compared with."""
-        return "the baseline" if self.against == "baseline" else "the published program"
+        if self.against == "baseline":
+            return "the baseline"
+        return f"the published program on {self.current_model}" if self.current_model else "the published program"
 
     @property
     def summary(self) -> "Report":

@@ -5,6 +5,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.spec.artifact import Artifact
+from swarm_wire.spec.compare import Compare
 from swarm_wire.spec.data import Data
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spec.journal import JournalStorage
@@ -49,6 +50,11 @@ class CompilationSpec(SpecModel):
     gate: Gate | None = Field(
         None, description="Conditions on the winner. A winner that does not meet them is not published. Default: none."
     )
+    compare: Compare | None = Field(
+        None,
+        description="Shows what a new model changes. The report then compares with the published program on the model "
+        "on which it runs today. Default: no such comparison.",
+    )
     journal: JournalStorage | None = Field(
         None,
         description="Where the pods keep results. Default: in ConfigMaps, up to the chart's value "
@@ -82,6 +88,17 @@ class CompilationSpec(SpecModel):
         adapter = self.program.adapter
         if self.models.extraction is not None and (adapter is None or adapter.two_step is None):
             raise ValueError("models.extraction may be set only with program.adapter.twoStep: nothing else asks it")
+        return self
+
+    @model_validator(mode="after")
+    def _compared_model_exists(self) -> Self:
+        if self.compare is not None and (name := self.compare.current_model) not in {*self.models.by_role} - {
+            "student"
+        }:
+            raise ValueError(
+                f"compare.currentModel is {name!r}: write the name of a model in models other than student. It is the "
+                "model on which the published program runs today"
+            )
         return self
 
     @model_validator(mode="after")
@@ -128,8 +145,13 @@ class CompilationSpec(SpecModel):
     @property
     def needs_published(self) -> bool:
         """Whether a run needs the program that is published when the run begins."""
-        state, gate = self.program.state, self.gate
-        return (state is not None and state.published is True) or (gate is not None and gate.against == "published")
+        state = self.program.state
+        return (state is not None and state.published is True) or self.compares_published
+
+    @property
+    def compares_published(self) -> bool:
+        """Whether the winner is compared with the published program."""
+        return self.compare is not None or (self.gate is not None and self.gate.against == "published")
 
     def config_maps(self) -> dict[str, set[str] | None]:
         """Returns the ConfigMaps that pods mount: name -> keys that must exist (None: pods use all keys)."""

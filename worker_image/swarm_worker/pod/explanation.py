@@ -30,30 +30,29 @@ def by_example(progress: Progress, scored_on: str) -> list[ExampleScores]:
     """Returns the known scores of the programs, first for the scored examples, then for the test set."""
     found = []
     for name, on_test in (scored_on, False), (TEST_SET, True):
-        baseline, winner, published = (
-            progress.by_example.get(Arm(program, on_test), [])
-            for program in (Which.BASELINE, Which.WINNER, Which.PUBLISHED)
-        )
-        if baseline:
-            found.append(ExampleScores(name=name, baseline=baseline, winner=winner, published=published))
+        scores = {which.value: progress.by_example.get(Arm(which, on_test), []) for which in Which}
+        if scores[Which.BASELINE]:
+            found.append(ExampleScores(name=name, **scores))
     return found
 
 
-def comparison(progress: Progress, *, seed: str, gate: Gate | None = None) -> Comparison | None:
-    """Compares the winner with `progress.against`, on the test set if there is one. None: not all scores are known.
+def comparison(
+    progress: Progress, *, seed: str, gate: Gate | None = None, of: Which = Which.WINNER
+) -> Comparison | None:
+    """Compares a program with `progress.against`, on the test set if there is one. None: not all scores are known.
 
     Args:
         seed: of the comparison.
         gate: has the confidence of the interval.
     """
     on_test = Arm(Which.BASELINE, on_test=True) in progress.by_example
-    before, after = (progress.by_example.get(Arm(program, on_test)) for program in (progress.against, Which.WINNER))
+    before, after = (progress.by_example.get(Arm(program, on_test)) for program in (progress.against, of))
     confidence = (gate or Gate()).confidence
     return compare(before, after, seed=seed, confidence=confidence) if before and after else None
 
 
 def costs(progress: Progress, prices: Prices) -> dict[str, Cost]:
-    """Returns what the programs of the comparison cost: by "baseline", "published" and "winner".
+    """Returns what the programs of the comparison cost, by the values of Which.
 
     A program is missing if nothing is known about it, since an earlier release has run its examples.
     """

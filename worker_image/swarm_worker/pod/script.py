@@ -1,6 +1,7 @@
 """The script of a compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf, isfinite
@@ -29,6 +30,8 @@ class Which(StrEnum):
 
     BASELINE = "baseline"
     PUBLISHED = "published"
+    SWITCHED = "switched"
+    """The published program on the new model, if spec.compare is set. PUBLISHED then runs on today's model."""
     WINNER = "winner"
 
 
@@ -47,6 +50,7 @@ class Progress(BaseCallback):
         validation: the examples to score on.
         keeps_best: whether to keep a copy of the program with the best score so far on the whole validation set.
         published: score of the published program, on the test set if there is one, else on the scored examples.
+        switched: likewise, on the new model.
         against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
         latest: returns what the program of the latest evaluation needed, as `Tally.latest` has it.
@@ -58,6 +62,7 @@ class Progress(BaseCallback):
     test_baseline: float | None = None
     test_winner: float | None = None
     published: float | None = None
+    switched: float | None = None
     against: Which = Which.BASELINE
     compiling: bool = False
     validation: list[Any] = field(default_factory=list)
@@ -106,6 +111,18 @@ class Progress(BaseCallback):
                 predictor.signature = predictor.signature.with_instructions(predictor.signature.instructions)
 
 
+@dataclass(frozen=True)
+class Rival:
+    """Another program to compare the winner with.
+
+    Attributes:
+        today: the model on which the program runs today, if the run has a new one.
+    """
+
+    program: dspy.Module
+    today: dspy.LM | None = None
+
+
 def run(
     compile_program: Compile,
     student: dspy.Module,
@@ -113,14 +130,14 @@ def run(
     scored: list[Any],
     test: list[Any],
     progress: Progress,
-    published: dspy.Module | None = None,
+    published: Rival | None = None,
 ) -> dspy.Module:
     """Runs the script and returns the winner; scores go into `progress`.
 
     Args:
         scored: the examples that student and winner are scored on.
         test: further examples to score on, if any, which the optimizer never sees.
-        published: another program to compare the winner with, if any.
+        published: the published program, if the winner is compared with it.
 
     Raises:
         BadInput: the metric's values cannot be added up.
@@ -147,9 +164,12 @@ def run(
     progress.best = score(winner, Arm(Which.WINNER, on_test=False))
     if test:
         progress.test_winner = score(winner, Arm(Which.WINNER, on_test=True))
-    # This evaluation is the last one, so the compile is the same with and without it.
+    # These evaluations are the last ones, so the compile is the same with and without them.
     if published is not None:
-        progress.published = score(published, Arm(Which.PUBLISHED, on_test=bool(test)))
+        with dspy.context(lm=published.today) if published.today else nullcontext():
+            progress.published = score(published.program, Arm(Which.PUBLISHED, on_test=bool(test)))
+        if published.today is not None:
+            progress.switched = score(published.program, Arm(Which.SWITCHED, on_test=bool(test)))
     return winner
 
 

@@ -16,22 +16,27 @@ from swarm_worker.user.program import load_state
 from swarm_worker.user.sources import run_folder
 
 FIRST: Final = "this Compilation had published none when the run began"
+WITHOUT: Final = {
+    "spec.gate.against": "Write against: baseline",
+    "spec.compare": "Remove compare, and write against: baseline if there is a gate,",
+}
 
 
 def published_program(spec: CompilationSpec, student: dspy.Module) -> dspy.Module | None:
-    """Returns the published program if the gate compares the winner with it and there is one; otherwise None.
+    """Returns the published program if the winner is compared with it and there is one; otherwise None.
 
     Call it before the compile, which may change the student. Raises BadInput if the program cannot be loaded.
     """
-    if spec.gate is None or spec.gate.against != "published" or not _file().is_file():
+    if not spec.compares_published or not _file().is_file():
         return None
+    field = "spec.gate.against" if spec.compare is None else "spec.compare"
     program = student.deepcopy()
     load_state(
         program,
         _file(),
-        "spec.gate.against",
-        "The program's code no longer fits it. Write against: baseline for this run. The next run can compare its "
-        "winner with that of this run.",
+        field,
+        f"The program's code no longer fits it. {WITHOUT[field]} for this run. The next run can compare its winner "
+        "with that of this run.",
     )
     return program
 
@@ -49,7 +54,9 @@ def notes(request: RunRequest) -> Iterator[str]:
     why = request.unpublished or FIRST
     if state is not None and state.published:
         yield f"spec.program.state asks for the published program, and {why}: the student starts as its code makes it."
-    if gate is not None and gate.against == "published":
+    if request.spec.compare is not None:
+        yield f"spec.compare asks for the published program, and {why}: the winner is compared with the baseline."
+    elif gate is not None and gate.against == "published":
         yield f"spec.gate.against asks for the published program, and {why}: the winner is compared with the baseline."
 
 

@@ -138,9 +138,9 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
 
 def _published(spec: CompilationSpec, report: Report) -> int:
     """Returns about how many LM calls the published program's evaluation makes, which the dry run does not have."""
-    if spec.gate is None or spec.gate.against != "published":
+    if not spec.compares_published:
         return 0
-    examples = report.comparison.examples if report.comparison else 0
+    examples = (report.comparison.examples if report.comparison else 0) * (1 if spec.compare is None else 2)
     return math.ceil(examples * max((cost.calls for cost in report.costs.values()), default=1))
 
 
