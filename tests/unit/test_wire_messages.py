@@ -31,6 +31,8 @@ from swarm_wire.messages import (
     Snapshot,
     Stored,
     Task,
+    Watch,
+    Watched,
 )
 from swarm_wire.names import ExitCode, api_key_env
 from swarm_wire.report import (
@@ -51,6 +53,7 @@ from swarm_wire.report import (
     Waste,
 )
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.git import GitRef, GitSource
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import Allowance, Booked, Spending, Usage
 
@@ -169,6 +172,13 @@ EXAMPLES: list[Message] = [
     ),
     Assignment(run_id="r1", round=0, attempt=2, slices=[[SliceRef(task=digest(1), cells=[0, 2])], []]),
     Commit(nonce="a" * 16, exit_code=64, records=3, bytes=100, digest="0" * 64, reason="DataInvalid", message="no"),
+    Watch(
+        field="spec.git",
+        source=GitSource(url="https://git.example.com/app.git", ref=GitRef(branch="main")),
+        paths=["app"],
+        without=["app/program.json"],
+    ),
+    Commit(nonce="a" * 16, exit_code=0, watched=Watched(commit="c" * 40, digest="a" * 64)),
 ]
 
 
@@ -209,7 +219,7 @@ def test_every_message_has_an_example_in_this_file() -> None:
 
 def test_requests_assignments_and_commits_contain_the_version_of_their_schema() -> None:
     versioned = [message for message in EXAMPLES if isinstance(message, RunRequest | Assignment | Commit)]
-    assert [json.loads(message.to_json())["schemaVersion"] for message in versioned] == [1, 1, 1]
+    assert [json.loads(message.to_json())["schemaVersion"] for message in versioned] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

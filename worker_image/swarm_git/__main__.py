@@ -1,4 +1,4 @@
-"""`python -m swarm_git fetch` and `python -m swarm_git publish` are the commands of pods."""
+"""`python -m swarm_git fetch`, `... publish` and `... watch` are the commands of pods."""
 
 import sys
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from swarm_git.masking import Masks
 from swarm_wire import names
+from swarm_wire.messages import Watched
 from swarm_wire.names import ExitCode
 from swarm_wire.pod_output import Writer, commit_text
 from swarm_wire.records import Record, RecordKind
@@ -25,6 +26,9 @@ class Output:
     Args:
         write: writes whole lines with records.
         environment: the pod's variables. The nonce is removed from it.
+
+    Attributes:
+        watched: what a watch pod has found, for the commit record.
     """
 
     def __init__(self, write: Callable[[bytes], object], environment: dict[str, str], masks: Masks) -> None:
@@ -37,6 +41,7 @@ class Output:
             # A reader that finds this record knows that the beginning of the output was not rotated away.
             self.put(Record(RecordKind.BOOKED, Booked(spent=self._spent).to_header()))
         self._opened = self._writer.count
+        self.watched: Watched | None = None
 
     @property
     def has_results(self) -> bool:
@@ -59,7 +64,7 @@ class Output:
         told = message and self._masks.redact(message)
         if told:
             self.say(f"{reason}: {told}")
-        commit = self._writer.commit(code, reason, told, self._spent)
+        commit = self._writer.commit(code, reason, told, self._spent).model_copy(update={"watched": self.watched})
         with suppress(OSError):
             self._log.write_text(commit_text(commit), encoding="ascii")
 

@@ -1,4 +1,4 @@
-"""The process in which a pod fetches a program's files, or publishes an artifact: its input, its signals, its end."""
+"""The process in which a pod fetches a program's files, publishes an artifact, or looks at a branch."""
 
 import errno
 import json
@@ -11,12 +11,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NoReturn
 
 from pydantic import ValidationError
 
-from swarm_git import snapshot
+from swarm_git import snapshot, watching
 from swarm_git.command import Failed, Git
 from swarm_git.commits import Artifact, read_artifact
 from swarm_git.credentials import access_to, private_key
@@ -25,7 +26,7 @@ from swarm_git.masking import Masks
 from swarm_git.output import Output
 from swarm_git.publishing import Publisher
 from swarm_wire import names
-from swarm_wire.messages import RunRequest
+from swarm_wire.messages import RunRequest, Watch
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec.git import GitDestination, GitRepository, SigningKey
@@ -48,11 +49,15 @@ class Pod:
         scratch: a folder for files, which is removed at the end.
     """
 
-    request: RunRequest
     environment: Mapping[str, str]
     scratch: Path
     masks: Masks
     output: Output
+
+    @cached_property
+    def request(self) -> RunRequest:
+        """Returns the run's request. Raises Mismatch or GitError, as `read_request` does."""
+        return read_request(self.folder(names.ENV_RUN_DIR, names.RUN_DIR))
 
     def folder(self, variable: str, default: os.PathLike[str]) -> Path:
         return _folder(self.environment, variable, default)
@@ -92,6 +97,14 @@ def _publish(pod: Pod) -> None:
     pod.output.say(f"{pushed.outcome}: {pushed.branch} of {pushed.url} has commit {pushed.commit}")
 
 
+def _watch(pod: Pod) -> None:
+    watch = Watch.model_validate_json(pod.environment[names.ENV_WATCH])
+    git = pod.repository(watch.field, watch.source, writes=False)
+    with _explaining(git.place):
+        pod.output.watched = watching.look(git, watch)
+    pod.output.say(f"{watch.source.url} has commit {pod.output.watched.commit}")
+
+
 def _artifact(pod: Pod, destination: GitDestination, place: Place) -> Artifact:
     """Returns the artifact. Raises GitError if it is not the one that the operator has told to publish."""
     expected = pod.environment.get(names.ENV_ARTIFACT_SHA256)
@@ -125,7 +138,7 @@ def _explaining(place: Place) -> Iterator[None]:
         raise explained(failed.said, place) from None
 
 
-COMMANDS: Final[Mapping[str, Callable[[Pod], None]]] = {"fetch": _fetch, "publish": _publish}
+COMMANDS: Final[Mapping[str, Callable[[Pod], None]]] = {"fetch": _fetch, "publish": _publish, "watch": _watch}
 
 
 def run(command: str) -> int:
@@ -159,9 +172,8 @@ def run(command: str) -> int:
 
 
 def _tried(command: Callable[[Pod], None], environment: Mapping[str, str], masks: Masks, output: Output) -> ExitCode:
-    request = read_request(_folder(environment, names.ENV_RUN_DIR, names.RUN_DIR))
     with tempfile.TemporaryDirectory(prefix="swarm-git-") as scratch:
-        command(Pod(request, environment, Path(scratch), masks, output))
+        command(Pod(environment, Path(scratch), masks, output))
     return ExitCode.DONE
 
 

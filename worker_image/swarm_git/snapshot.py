@@ -18,7 +18,7 @@ from swarm_wire.spec.git import GitRef, GitSource
 TRIES = 3
 """A commit may be deleted between the server's list of branches and its answer, if a branch is pushed by force."""
 _COMMIT = "refs/swarm/source"
-_NAMES = ("--filter=blob:none",)
+NAMES = ("--filter=blob:none",)
 """With this option, a fetch gets names of files, but not the files: the rest of a repository may be very large."""
 _AGAIN = ("--refetch", "--no-filter")
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
@@ -59,9 +59,9 @@ class Archive:
 
 def fetch(git: Git, source: GitSource) -> Archive:
     """Fetches a commit and returns its files. Raises GitError."""
-    commit = _fetched(git, source, *(() if source.path is None else _NAMES))
+    commit = fetched(git, source, *(() if source.path is None else NAMES))
     if source.path is not None and not _fetch_folder(git, source.url, tree.folder_of(git, commit, source.path)):
-        commit = _fetched(git, source, *_AGAIN)
+        commit = fetched(git, source, *_AGAIN)
     found = tree.files_of(git, commit, source.path)
     content = tree.contents(git, found.entries)
     files = tree.without_pointers(found, content)
@@ -76,7 +76,7 @@ def fetch(git: Git, source: GitSource) -> Archive:
     return Archive(source.url, commit, data, len(files.entries), files.notes)
 
 
-def _fetched(git: Git, source: GitSource, *options: str) -> str:
+def fetched(git: Git, source: GitSource, *options: str) -> str:
     """Fetches one commit without its history, and returns its id."""
     name, wanted = _named(source.ref)
     place = replace(git.place, wanted=wanted)
@@ -115,7 +115,7 @@ def _fetch_folder(git: Git, url: str, folder: str) -> bool:
     wanted = "".join(f"{blob}\n" for blob in tree.blobs_of(git, folder)).encode()
     try:
         # git must not tell the server of the commit, because the server would believe that its files are here.
-        git.run("-c", "fetch.negotiationAlgorithm=noop", *_FETCH, *_NAMES, "--stdin", url, stdin=wanted)
+        git.run("-c", "fetch.negotiationAlgorithm=noop", *_FETCH, *NAMES, "--stdin", url, stdin=wanted)
     except Failed:
         return False
     return True

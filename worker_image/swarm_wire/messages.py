@@ -13,6 +13,7 @@ from swarm_wire.message_base import Digest, Figure, Message
 from swarm_wire.names import SCHEMA_VERSION
 from swarm_wire.report import Failures, Report, Scores
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.git import GitSource
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import Spending, Usage
 
@@ -284,6 +285,34 @@ class Assignment(Message):
     slices: list[list[SliceRef]]
 
 
+class Watch(Message):
+    """What a watch pod looks at: a branch of a git repository, and some of its files.
+
+    Attributes:
+        field: path of the repository in the trigger's spec, for messages.
+        source: the repository and the branch. Its `path` has no meaning here.
+        paths: the watched files and folders. Empty: all files.
+        without: files and folders among them that are not watched.
+    """
+
+    field: str
+    source: GitSource
+    paths: list[str] = Field([])
+    without: list[str] = Field([])
+
+
+class Watched(Message):
+    """What a watch pod has found.
+
+    Attributes:
+        commit: id of the branch's newest commit.
+        digest: sha256 over names, modes and contents of the watched files.
+    """
+
+    commit: str = Field(max_length=64)
+    digest: str = Field(max_length=64)
+
+
 class Commit(Message):
     """The commit record: how much a pod has printed, and how it ended. A pod leaves it as its termination message.
 
@@ -304,3 +333,5 @@ class Commit(Message):
     """Tells people what went wrong, where, and what to write instead."""
     spent: Spending | None = None
     """What the pod has spent, or the most that it may have spent; None if it had no allowance."""
+    watched: Watched | None = None
+    """What a watch pod has found."""
