@@ -209,9 +209,13 @@ class FakeCluster:
                 found.update(copy.deepcopy(body), metadata={**copy.deepcopy(wanted), **kept})
             found["metadata"]["resourceVersion"] = str(next(self._versions))
 
-    async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None:
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, operations: Sequence[Object], *, subresource: str = ""
+    ) -> None:
         with self._write("patch", resource, name):
             found = self._found(resource, name)
+            if subresource and subresource not in found:
+                raise errors.Rejected(f"there is no {subresource}")
             for operation in operations:
                 *path, last = operation["path"].split("/")[1:]
                 place = functools.reduce(lambda at, step: at[int(step) if isinstance(at, list) else step], path, found)
@@ -219,7 +223,7 @@ class FakeCluster:
                 match operation["op"]:
                     case "test" if place[position] != operation["value"]:
                         raise errors.Rejected(f"{operation['path']} differs")
-                    case "replace":
+                    case "replace" | "add":
                         place[position] = copy.deepcopy(operation["value"])
                     case "remove":
                         assert place[position] == FINALIZER, "what else is not ours to remove"

@@ -37,6 +37,12 @@ def template(**changes: Any) -> dict[str, Any]:
     return {"spec": made}
 
 
+FILE = {"path": "data/train.jsonl"}
+WITHOUT_CONFIG_MAPS = template(
+    program={"entrypoint": "a:B"}, data={"inputs": ["ticket"], "train": FILE, "validation": FILE}
+)
+
+
 def a_trigger(**fields: Any) -> dict[str, Any]:
     return {"template": template(), "schedules": NIGHTLY, **fields}
 
@@ -85,7 +91,7 @@ ROWS = [
         world(last=handled(YESTERDAY)),
         None,
         now=TWO - timedelta(minutes=1),
-        says=["the next cause is at 2026-11-30 02:00 UTC."],
+        says=["the next time of the schedules is 2026-11-30 02:00 UTC."],
     ),
     Row("a time before the trigger was created begins no run", world(), None, now=CREATED + timedelta(minutes=1)),
     Row("a cause whose run has begun begins no other", world(last=handled(TWO), owned=DONE), None),
@@ -207,7 +213,12 @@ def test_a_run_gets_what_is_left_of_the_budget_as_its_limit() -> None:
     [
         ({"schedules": [{"cron": "61 2 * * *"}]}, "spec.schedules.0.cron: "),
         ({"schedules": [{"cron": "0 2 * * *", "timeZone": "Berlin"}]}, "there is no such time zone"),
-        ({"schedules": []}, "spec.schedules must have at least one entry."),
+        ({"schedules": []}, "nothing begins a run: write schedules, git or configMaps"),
+        (
+            {"schedules": [], "git": {}},
+            "git watches the repository of template.spec.program.source.git, which is not set",
+        ),
+        ({"configMaps": True, "template": WITHOUT_CONFIG_MAPS}, "takes neither program nor data"),
         (
             {"template": {"spec": {**spec(), "metrc": {}}}},
             "spec.template.spec.metrc is not a field. Did you mean metric?",

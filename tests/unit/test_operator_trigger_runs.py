@@ -12,8 +12,9 @@ from swarm_operator.cluster import errors
 from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, REQUESTED_AT, RERUN_AT
 from swarm_operator.compilation.model.world import Key
 from swarm_operator.settings import Settings
-from swarm_operator.trigger.api import CAUSE, KIND, TRIGGERS
-from swarm_operator.trigger.reconcile import Reconciler, key_of
+from swarm_operator.trigger.api import BEGUN, CAUSE, KIND, TRIGGERS
+from swarm_operator.trigger.read import key_of
+from swarm_operator.trigger.reconcile import Reconciler
 
 NOON = "schedule 2026-11-21T12:00:00Z"
 ONE = "schedule 2026-11-21T13:00:00Z"
@@ -79,7 +80,7 @@ def test_a_trigger_makes_its_compilation_when_the_first_cause_is_due() -> None:
     cluster.now += timedelta(minutes=11)
     assert look(cluster, key) == 59 * 60
     found = owned(cluster)
-    assert found["metadata"]["annotations"] == {RERUN_AT: NOON, CAUSE: NOON}
+    assert found["metadata"]["annotations"] == {RERUN_AT: NOON, CAUSE: NOON, BEGUN: "{}"}
     assert found["spec"]["metric"] == spec()["metric"]
     assert key_of(found) == key
     assert status(cluster)["last"]["outcome"] == "Started"
@@ -101,7 +102,7 @@ def test_the_status_lists_the_run_and_the_next_cause_begins_another() -> None:
     )
     cluster.now += timedelta(hours=1)
     look(cluster, key)
-    assert owned(cluster)["metadata"]["annotations"] == {REQUESTED_AT: ONE, CAUSE: ONE}
+    assert owned(cluster)["metadata"]["annotations"] == {REQUESTED_AT: ONE, CAUSE: ONE, BEGUN: "{}"}
 
 
 def test_a_run_under_way_is_left_alone_and_the_status_says_so() -> None:

@@ -52,7 +52,9 @@ class Kube(Protocol):
         subresource: str = "",
         force: bool = False,
     ) -> None: ...
-    async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None: ...
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, operations: Sequence[Object], *, subresource: str = ""
+    ) -> None: ...
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None: ...
     async def log(self, namespace: str, pod: str, container: str, *, limit: int, timeout: float) -> bytes: ...
 
@@ -133,10 +135,15 @@ class RestKube:
             content="application/apply-patch+yaml",
         )
 
-    async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None:
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, operations: Sequence[Object], *, subresource: str = ""
+    ) -> None:
         """Sends a JSON patch."""
         await self._json(
-            "PATCH", resource.path(namespace, name), body=list(operations), content="application/json-patch+json"
+            "PATCH",
+            resource.path(namespace, name, subresource),
+            body=list(operations),
+            content="application/json-patch+json",
         )
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:

@@ -158,9 +158,11 @@ class Fenced:
         self._check()
         await self._kube.apply(resource, namespace, name, body, subresource=subresource, force=force)
 
-    async def patch(self, resource: Resource, namespace: str, name: str, operations: Sequence[Object]) -> None:
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, operations: Sequence[Object], *, subresource: str = ""
+    ) -> None:
         self._check()
-        await self._kube.patch(resource, namespace, name, operations)
+        await self._kube.patch(resource, namespace, name, operations, subresource=subresource)
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         self._check()

@@ -15,16 +15,18 @@ class Cause:
     """Something that begins a run.
 
     Attributes:
-        at: when it happened.
-        kind: "schedule".
+        at: the time of the schedule. For a change, the time at which its run begins or is delayed.
+        kind: "schedule", or the kind of what has changed: git or configMaps.
+        revision: says what a change has led to; empty for a schedule.
     """
 
     at: datetime
     kind: str = "schedule"
+    revision: str = ""
 
     def __str__(self) -> str:
-        """Returns the cause as the value of an annotation. Equal causes have equal values."""
-        return f"{self.kind} {self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        """Returns the cause as the value of an annotation, which ends with the time."""
+        return " ".join(filter(None, (self.kind, self.revision, f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")))
 
 
 def due(schedules: Iterable[Schedule], after: datetime, now: datetime) -> Cause | None:
@@ -36,10 +38,10 @@ def due(schedules: Iterable[Schedule], after: datetime, now: datetime) -> Cause 
     return Cause(max(found)) if found else None
 
 
-def upcoming(schedules: Iterable[Schedule], now: datetime) -> datetime:
-    """Returns the next time of the schedules after `now`."""
+def upcoming(schedules: Iterable[Schedule], now: datetime) -> datetime | None:
+    """Returns the next time of the schedules after `now`; None without schedules."""
     times: list[datetime] = [next(CronSim(each.cron, now.astimezone(ZoneInfo(each.time_zone)))) for each in schedules]
-    return min(times).astimezone(UTC)
+    return min(times).astimezone(UTC) if times else None
 
 
 def _before(schedule: Schedule, now: datetime) -> datetime:

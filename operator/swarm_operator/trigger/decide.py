@@ -7,20 +7,24 @@ cause whose run has begun is known even if the operator died before it wrote the
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from swarm_operator.compilation.api import ConditionType
 from swarm_operator.compilation.decide.conditions import Truth, conditions, timestamp
 from swarm_operator.compilation.model.actions import Event
-from swarm_operator.trigger import causes
+from swarm_operator.trigger import causes, watches
 from swarm_operator.trigger.api import Reason
 from swarm_operator.trigger.causes import Cause
 from swarm_operator.trigger.spec import TriggerSpec
 from swarm_operator.trigger.status import MOST_RUNS, RUNS, CauseStatus, RunStatus, TriggerStatus
-from swarm_operator.trigger.world import World
+from swarm_operator.trigger.watches import CONFIG_MAPS, FAILURES, GIT, StartLook, Watching
+from swarm_operator.trigger.world import LookJob, World
 
 DAY = timedelta(hours=24)
 WORKS: Mapping[ConditionType, Truth] = {ConditionType.READY: "True"}
 STALLED: Mapping[ConditionType, Truth] = {ConditionType.READY: "False", ConditionType.STALLED: "True"}
+BEGUN = "its run has begun."
+CHANGED = {GIT: "files in git", CONFIG_MAPS: "a ConfigMap"}
 LEAST_USD = 0.000001
 """A budget with less than this is spent."""
 
@@ -30,28 +34,42 @@ class StartRun:
     """Write the Compilation with an annotation that requests a run.
 
     Attributes:
+        content: digests of the watched content for which the run begins, by kind.
         limit_usd: the run's limits.costUSD; None without a budget.
         reuses: whether the run reuses what earlier runs have paid for.
     """
 
     cause: Cause
+    content: Mapping[str, str]
     limit_usd: float | None
     reuses: bool
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a pass writes: first the Compilation, then the status, then the events."""
+    """What a pass writes: first the Compilation and a look's Job, then the status, then the events.
+
+    Attributes:
+        over: looks whose results are in the status. Their Jobs are deleted last.
+        wake_up: seconds until the next pass; None if only an event starts it.
+    """
 
     action: StartRun | None = None
+    look: StartLook | None = None
     status: TriggerStatus | None = None
     events: tuple[Event, ...] = ()
+    over: tuple[LookJob, ...] = ()
     wake_up: float | None = None
 
 
-def refused(world: World, now: datetime, message: str) -> Decision:
-    """Returns the decision that reports a Compilation which the API server refuses."""
-    return Decision(status=_status(world, now, Reason.NOT_ALLOWED, f"{message} It is tried again."))
+def refused(world: World, now: datetime, message: str, status: TriggerStatus | None = None) -> TriggerStatus:
+    """Returns the status that reports a Compilation, or a Job, which the API server refuses.
+
+    Args:
+        status: what the pass would have written.
+    """
+    told = _status(world, now, Reason.NOT_ALLOWED, f"{message} The operator tries again.")
+    return told if status is None else status.model_copy(update={"conditions": told.conditions})
 
 
 @dataclass(frozen=True)
@@ -71,28 +89,70 @@ def decide(world: World, now: datetime) -> Decision:
     if world.owned is not None and not world.owned.is_ours:
         message = f"Compilation {world.key.name!r} exists, and does not belong to this trigger. Rename one of the two."
         return Decision(status=_status(world, now, Reason.NAME_TAKEN, message))
-    spec, runs = world.spec, history(world, now)
-    next_time, last = causes.upcoming(spec.schedules, now), world.status.last
-    due = causes.due(spec.schedules, _handled(world, runs, now), now)
-    outcome = _outcome(world, spec, runs, due, now) if due else None
+    spec, runs, watching = world.spec, history(world, now), watches.follow(world, world.spec, now)
+    last, next_time = _begun(world), causes.upcoming(spec.schedules, now)
+    times = causes.due(spec.schedules, _handled(world, runs, last, now), now)
+    # One run is for all causes. A change comes first, because its run is never left out, but only delayed.
+    due = next(watching.changes(now), times)
+    outcome = _outcome(world, spec, runs, watching, due, now) if due else None
     if due and outcome:
-        last = CauseStatus(cause=str(due), time=timestamp(due.at), outcome=outcome.reason, message=outcome.message)
+        last = _told(last, due, outcome)
+    has_begun = outcome is not None and outcome.action is not None
     paid = round(spent(runs, (due.at if due else now) - DAY), 6)
-    reason = Reason.SUSPENDED if spec.suspend else Reason.WAITING
-    says = (
-        "spec.suspend is true: no cause begins a run." if spec.suspend else f"the next cause is at {_shown(next_time)}."
-    )
-    if last is not None:
-        says += f" The last one, {last.cause}: {last.message}"
-    status = _status(world, now, reason, says, runs).model_copy(
+    status = _status(world, now, *_shown_state(spec, watching, next_time, last), runs).model_copy(
         update={
-            "next_time": None if spec.suspend else timestamp(next_time),
+            "next_time": None if spec.suspend or next_time is None else timestamp(next_time),
             "last": last,
             "spent_usd": None if spec.daily_budget_usd is None else paid,
+            "watches": list(watching.begun() if has_begun else watching.statuses),
         }
     )
-    events = (_event(due, outcome),) if due and outcome else ()
-    return Decision(outcome.action if outcome else None, status, events, (next_time - now).total_seconds())
+    return Decision(
+        outcome.action if outcome else None,
+        watching.start,
+        status,
+        (_event(last),) if last is not None and last != world.status.last else (),
+        watching.over,
+        min(((time - now).total_seconds() for time in (next_time, watching.next_look) if time), default=None),
+    )
+
+
+def _begun(world: World) -> CauseStatus | None:
+    """Returns the newest cause that is known: that of the status, or of a run that began when the operator died."""
+    last, cause = world.status.last, world.owned.cause if world.owned else ""
+    if (time := _time_of(cause)) is None or (last is not None and (last.cause == cause or _moment(last.time) > time)):
+        return last
+    return CauseStatus(cause=cause, time=timestamp(time), outcome=Reason.STARTED, message=BEGUN)
+
+
+def _told(before: CauseStatus | None, due: Cause, outcome: _Outcome) -> CauseStatus:
+    """Returns what the status says about a cause. A change that is delayed again keeps its time."""
+    same = before is not None and due.revision and before.cause.startswith(f"{due.kind} {due.revision} ")
+    if before is not None and same and before.outcome == outcome.reason:
+        return before
+    return CauseStatus(cause=str(due), time=timestamp(due.at), outcome=outcome.reason, message=outcome.message)
+
+
+def _shown_state(
+    spec: TriggerSpec, watching: Watching, next_time: datetime | None, last: CauseStatus | None
+) -> tuple[str, str, bool]:
+    """Returns the reason and the message of the condition Ready, and whether the trigger is Stalled."""
+    failing = watching.failing
+    if spec.suspend:
+        reason, says = Reason.SUSPENDED, "spec.suspend is true: no cause begins a run, and no pod looks at git."
+    elif failing is not None and failing.failures >= FAILURES:
+        return str(failing.reason), f"{failing.message} The operator looks again.", True
+    else:
+        waits = [
+            *([f"the next time of the schedules is {_shown(next_time)}"] if next_time else []),
+            *(f"a change of {CHANGED[watch.kind]} begins a run" for watch in watching.statuses),
+        ]
+        reason, says = Reason.WAITING, f"{'; '.join(waits)}."
+        if failing is not None:
+            says += f" {failing.reason}: {failing.message}"
+    if last is not None:
+        says += f" The last cause, {last.cause}: {last.message}"
+    return reason, says, False
 
 
 def history(world: World, now: datetime) -> list[RunStatus]:
@@ -116,13 +176,13 @@ def _closed(run: RunStatus, now: datetime) -> RunStatus:
     return run.model_copy(update={"completion_time": timestamp(now), "cost_usd": max(costs, default=None)})
 
 
-def _handled(world: World, runs: list[RunStatus], now: datetime) -> datetime:
+def _handled(world: World, runs: list[RunStatus], last: CauseStatus | None, now: datetime) -> datetime:
     """Returns until when all causes are handled."""
     if world.status.observed_generation not in (-1, world.generation):
         return now  # a changed schedule begins no run for a time that was before the change
     handled = [world.created_at, *(_cause_time(run) for run in runs if run.cause)]
-    if world.status.last is not None:
-        handled.append(_moment(world.status.last.time))
+    if last is not None:
+        handled.append(_moment(last.time))
     # If the clock was ahead and was set back, handled causes lie in the future. They must not hide those before them.
     return max(moment for moment in handled if moment <= now or moment == world.created_at)
 
@@ -138,43 +198,53 @@ def _began(run: RunStatus) -> datetime:
 
 
 def _cause_time(run: RunStatus) -> datetime:
+    return _time_of(run.cause) or _moment(run.start_time)
+
+
+def _time_of(cause: str) -> datetime | None:
     try:
-        return _moment(run.cause.rpartition(" ")[2])
-    except ValueError:  # somebody has edited the status
-        return _moment(run.start_time)
+        found = _moment(cause.rpartition(" ")[2])
+    except ValueError:  # somebody has edited it
+        return None
+    return found if found.tzinfo else None
 
 
-def _outcome(world: World, spec: TriggerSpec, runs: list[RunStatus], due: Cause, now: datetime) -> _Outcome:
-    owned, name = world.owned, str(due)
-    if (owned and owned.cause == name) or any(run.cause == name for run in runs):
-        return _Outcome(Reason.STARTED, "its run has begun.")
+def _outcome(
+    world: World, spec: TriggerSpec, runs: list[RunStatus], watching: Watching, due: Cause, now: datetime
+) -> _Outcome:
+    owned, none = world.owned, "the change waits" if due.revision else "no run began"
     if spec.suspend:
-        return _Outcome(Reason.SUSPENDED, "no run began, since spec.suspend is true.")
+        return _Outcome(Reason.SUSPENDED, f"{none}, since spec.suspend is true.")
     late = (now - due.at).total_seconds()
     if spec.starting_deadline_seconds is not None and late > spec.starting_deadline_seconds:
-        return _Outcome(
-            Reason.MISSED, f"no run began: the operator saw it {late:.0f} s late (startingDeadlineSeconds)."
-        )
+        return _Outcome(Reason.MISSED, f"{none}: the operator saw it {late:.0f} s late (startingDeadlineSeconds).")
     if owned and not owned.is_over and spec.concurrency_policy == "Forbid":
-        return _Outcome(Reason.STILL_RUNNING, "no run began: the one before was under way (concurrencyPolicy: Forbid).")
+        return _Outcome(Reason.STILL_RUNNING, f"{none}: the run before had not ended (concurrencyPolicy: Forbid).")
     began = _moment(runs[0].start_time) if runs else None
     if began is not None and (now - began).total_seconds() < spec.min_interval_seconds:
-        return _Outcome(Reason.TOO_SOON, f"no run began: the run before began at {_shown(began)} (minIntervalSeconds).")
-    paid = spent(runs, due.at - DAY)
+        return _Outcome(Reason.TOO_SOON, f"{none}: the run before began at {_shown(began)} (minIntervalSeconds).")
+    # A run that this one replaces may still spend its whole limit.
+    paid = spent([_closed(run, now) for run in runs], due.at - DAY)
     left = None if spec.daily_budget_usd is None else spec.daily_budget_usd - paid
     if left is not None and left < LEAST_USD:
         told = f"{paid:g} of {spec.daily_budget_usd:g} USD"
-        return _Outcome(Reason.BUDGET_SPENT, f"no run began: 24 hours have spent {told} (dailyBudgetUSD).")
+        return _Outcome(
+            Reason.BUDGET_SPENT, f"{none}: runs of the last 24 hours may have spent {told} (dailyBudgetUSD)."
+        )
     own = spec.template.spec.limits.cost_usd
     limit = left if left is None or own is None else min(left, own)
-    action = StartRun(due, limit, reuses=spec.reuse == "answers")
-    return _Outcome(Reason.STARTED, "its run has begun.", action)
+    action = StartRun(due, watching.content, limit, reuses=spec.reuse == "answers")
+    return _Outcome(Reason.STARTED, BEGUN, action)
 
 
 def _status(
-    world: World, now: datetime, reason: Reason, message: str, runs: list[RunStatus] | None = None
+    world: World,
+    now: datetime,
+    reason: str,
+    message: str,
+    is_stalled: bool = True,
+    runs: list[RunStatus] | None = None,
 ) -> TriggerStatus:
-    is_stalled = reason in (Reason.INVALID_SPEC, Reason.NAME_TAKEN, Reason.NOT_ALLOWED)
     truths: Mapping[ConditionType, Truth] = STALLED if is_stalled else WORKS
     return world.status.model_copy(
         update={
@@ -186,9 +256,9 @@ def _status(
     )
 
 
-def _event(due: Cause, outcome: _Outcome) -> Event:
-    kind = "Normal" if outcome.reason in (Reason.STARTED, Reason.SUSPENDED) else "Warning"
-    return Event(kind, outcome.reason, f"{due}: {outcome.message}", str(due))  # type: ignore[arg-type]
+def _event(last: CauseStatus) -> Event:
+    kind: Literal["Normal", "Warning"] = "Normal" if last.outcome in (Reason.STARTED, Reason.SUSPENDED) else "Warning"
+    return Event(kind, last.outcome, f"{last.cause}: {last.message}", last.cause)
 
 
 def _moment(text: str) -> datetime:

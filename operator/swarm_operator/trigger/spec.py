@@ -1,14 +1,15 @@
 """The spec of a trigger, as pydantic models."""
 
 from datetime import UTC, datetime
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
 from swarm_wire.spec.compilation import CompilationSpec
-from swarm_wire.spec.schema import SpecModel
+from swarm_wire.spec.git import GitSource
+from swarm_wire.spec.schema import PATH, SpecModel
 
 _SOME_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,31 +64,55 @@ class Schedule(SpecModel):
         return name
 
 
+class GitWatch(SpecModel):
+    """A change of files in the branch of template.spec.program.source.git begins a run.
+
+    A pod with the credentials of that field looks at the branch. Files that a run publishes to git
+    (template.spec.artifact.git) are not watched.
+    """
+
+    paths: list[Annotated[str, Field(pattern=PATH, max_length=1024)]] = Field(
+        [],
+        max_length=100,
+        description="Files and folders in the repository. A commit that changes none of them begins no run. Default: "
+        "the folder in program.source.git.path.",
+    )
+    interval_seconds: int = Field(
+        300, ge=30, le=86400, description="Time between two looks. A webhook may ask for a look at once."
+    )
+
+
 class TriggerSpec(SpecModel):
     """Begins runs of a DSPyCompilation by itself."""
 
     template: Template = Field(description="The Compilation whose runs the trigger begins.")
-    schedules: list[Schedule] = Field(
-        min_length=1, max_length=32, description="Times at which a run begins, unless one is under way."
+    schedules: list[Schedule] = Field([], max_length=32, description="Times at which a run begins.")
+    git: GitWatch | None = Field(None, description="Begins a run when files in the program's git branch change.")
+    config_maps: bool = Field(
+        False,
+        description="true: a change of a ConfigMap whose content the template uses as program or data begins a run.",
     )
     reuse: Literal["answers", "none"] = Field(
         "answers",
-        description="answers: a run reuses what earlier runs have paid for and what still holds, so a night in which "
-        "nothing has changed makes no LM call. none: each run asks the models anew.",
+        description="answers: a run reuses what earlier runs have paid for and what still holds, so a run of the same "
+        "program with the same data makes no LM call. none: each run asks the models anew.",
     )
     concurrency_policy: Literal["Forbid", "Replace"] = Field(
         "Forbid",
-        description="What happens if the run before is still under way. Forbid: the cause begins no run. Replace: the "
-        "new run takes its place.",
+        description="What happens if the run before is still under way. Forbid: a time of a schedule begins no run, "
+        "and a change waits. Replace: the new run stops it, and reuses its results so far (reuse: answers).",
     )
     starting_deadline_seconds: int | None = Field(
         None,
         ge=1,
-        description="A cause that the operator sees later than this begins no run. Default: however late it is, the "
-        "newest cause begins a run.",
+        description="A time of a schedule begins no run if the operator sees it more than so many seconds late. "
+        "Default: however late it is, the newest time begins a run.",
     )
     min_interval_seconds: int = Field(
-        0, ge=0, description="Least time between the beginnings of two runs. A cause in this time begins no run."
+        0,
+        ge=0,
+        description="Least time between the beginnings of two runs. In this time, a time of a schedule begins no run, "
+        "and a change waits.",
     )
     daily_budget_usd: float | None = Field(
         None,
@@ -98,6 +123,27 @@ class TriggerSpec(SpecModel):
         "is left as its limits.costUSD.",
     )
     suspend: bool = Field(False, description="true: no cause begins a run. A run under way goes on.")
+
+    @property
+    def source(self) -> GitSource | None:
+        """Returns the repository that the template's program comes from; None if it comes from elsewhere."""
+        source = self.template.spec.program.source
+        return source.git if source else None
+
+    @model_validator(mode="after")
+    def _has_causes(self) -> Self:
+        if not self.schedules and self.git is None and not self.config_maps:
+            raise ValueError("nothing begins a run: write schedules, git or configMaps")
+        if self.git is not None and self.source is None:
+            raise ValueError("git watches the repository of template.spec.program.source.git, which is not set")
+        if self.git is not None and self.source and self.source.ref and self.source.ref.commit:
+            raise ValueError(
+                "git cannot watch one commit: write ref: {branch: main} in place of ref.commit in "
+                "template.spec.program.source.git"
+            )
+        if self.config_maps and not self.template.spec.config_maps():
+            raise ValueError("configMaps is true, and template.spec takes neither program nor data from a ConfigMap")
+        return self
 
     @model_validator(mode="after")
     def _can_be_limited(self) -> Self:

@@ -18,7 +18,7 @@ class CauseStatus(StatusModel):
 
 
 class RunStatus(StatusModel):
-    """One run that a cause has begun."""
+    """One run of the Compilation. It has no cause if a person has begun it."""
 
     run_id: str = Field(description="Id of the run.", max_length=64)
     cause: str = Field("", description="The cause of the run.", max_length=200)
@@ -32,14 +32,42 @@ class RunStatus(StatusModel):
     limit_usd: float | None = Field(None, alias="limitUSD", description="The run's limits.costUSD.")
 
 
+class WatchStatus(StatusModel):
+    """Something that a trigger watches."""
+
+    kind: str = Field(description="git or configMaps.", max_length=64)
+    watch: str | None = Field(None, description="Digest of what the spec says about it.", max_length=64)
+    digest: str | None = Field(None, description="Digest of the watched content.", max_length=64)
+    revision: str | None = Field(
+        None, description="The commit, or a part of the digest, with which this content was first seen.", max_length=64
+    )
+    since: str | None = Field(
+        None, description="When this content was first seen.", json_schema_extra={"format": "date-time"}
+    )
+    begun_digest: str | None = Field(
+        None, description="Digest of the content for which a run has begun.", max_length=64
+    )
+    looks: int = Field(0, description="Number of the last look.")
+    look_time: str | None = Field(
+        None, description="When the last look began.", json_schema_extra={"format": "date-time"}
+    )
+    failures: int = Field(0, description="How many looks in a row have failed.")
+    reason: str | None = Field(None, description="Why the last look has failed, or waits.", max_length=1024)
+    message: str | None = Field(None, description="Says more about it.", max_length=2000)
+
+
 class TriggerStatus(KindStatus):
     """What the operator says about a trigger."""
 
     conditions: list[Condition] = Field([], description="Conditions of the types Ready and Stalled.", max_length=8)
     next_time: str | None = Field(
-        None, description="When the next cause happens.", json_schema_extra={"format": "date-time"}
+        None, description="The next time of the schedules.", json_schema_extra={"format": "date-time"}
     )
     last: CauseStatus | None = Field(None, description="The newest cause, and what came of it.")
+    watches: list[WatchStatus] = Field([], description="What the trigger watches.", max_length=8)
+    look_requested_at: str | None = Field(
+        None, description="When a webhook last asked for a look.", json_schema_extra={"format": "date-time"}
+    )
     runs: list[RunStatus] = Field([], description="The latest runs, the newest first.", max_length=MOST_RUNS)
     spent_usd: float | None = Field(
         None,

@@ -1,16 +1,17 @@
 """What a pass over a trigger has read, as immutable facts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
-from swarm_operator.compilation.model.world import Key
+from swarm_operator.compilation.model.world import Key, Pod
 from swarm_operator.trigger.spec import TriggerSpec
 from swarm_operator.trigger.status import RunStatus, TriggerStatus
+from swarm_wire.messages import Commit
 from swarm_wire.spec.problems import problems
 
 
@@ -22,6 +23,7 @@ class Owned:
         is_ours: whether the trigger owns it.
         cause: value of its annotation CAUSE.
         is_over: whether the run that the annotation has requested has ended.
+        begun: digests of the watched content for which its newest run began, by kind, as its annotation BEGUN has them.
         run: what its status says about its current run; None before it has one.
         uid: its uid, with `resource_version` for a write that must not hit another Compilation.
     """
@@ -30,8 +32,31 @@ class Owned:
     cause: str = ""
     is_over: bool = True
     run: RunStatus | None = None
+    begun: Mapping[str, str] = field(default_factory=dict)
     uid: str = ""
     resource_version: str = ""
+
+
+@dataclass(frozen=True)
+class LookJob:
+    """A Job whose pod looks at a git repository.
+
+    Attributes:
+        number: the trigger counts these Jobs from 1.
+        watch: digest of what the pod looks at.
+        is_over: whether the Job starts no more pods.
+        pod: its pod; None before it has one, and after somebody has deleted it.
+        commit: the pod's commit record; None before the pod has ended.
+    """
+
+    name: str
+    uid: str
+    number: int
+    watch: str
+    created_at: datetime
+    is_over: bool
+    pod: Pod | None = None
+    commit: Commit | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,8 @@ class World:
     Attributes:
         given: the spec, as a user has written it.
         owned: None if there is no Compilation of this name.
+        looks: the Jobs that look at the git repository.
+        config_maps: digest of the watched ConfigMaps; None if the trigger watches none, or if one is missing.
     """
 
     key: Key
@@ -51,6 +78,8 @@ class World:
     given: Mapping[str, Any]
     status: TriggerStatus
     owned: Owned | None = None
+    looks: tuple[LookJob, ...] = ()
+    config_maps: str | None = None
 
     @cached_property
     def spec(self) -> TriggerSpec | None:

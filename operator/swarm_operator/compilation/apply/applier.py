@@ -75,9 +75,9 @@ class Applier:
             case KeepAssignment():
                 await self._keep(config_maps.assignment_map(key, action))
             case StartJob():
-                await self._create(JOBS, job(action))
+                await self.create(JOBS, job(action))
             case ClaimName(name):
-                await self._create(CONFIG_MAPS, config_maps.unwritten_artifact(key, name))
+                await self.create(CONFIG_MAPS, config_maps.unwritten_artifact(key, name))
             case Publish(run, artifact, over):
                 body = config_maps.artifact_map(run, artifact)
                 body["metadata"] |= {"uid": over.uid, "resourceVersion": over.resource_version}
@@ -198,9 +198,9 @@ class Applier:
         A pass whose operator died may have written some of the ConfigMaps. The next pass then creates only the others.
         """
         if body["metadata"]["name"] not in self._seen:
-            await self._create(CONFIG_MAPS, body)
+            await self.create(CONFIG_MAPS, body)
 
-    async def _create(self, resource: Resource, body: Object) -> None:
+    async def create(self, resource: Resource, body: Object) -> None:
         """Creates an object. Raises an error if an object of that name exists and cannot be used in its place."""
         place, name = self._key.namespace, body["metadata"]["name"]
         try:
@@ -210,7 +210,7 @@ class Applier:
             if found is None:
                 raise errors.Conflict(f"{resource.plural} {name} is being deleted") from None
             if not objects.owned_by(found["metadata"], self._key.uid):
-                raise errors.NameTaken(f"{resource.plural} {name} exists and is not this Compilation's") from None
+                raise errors.NameTaken(f"{resource.plural} {name} exists and is somebody else's") from None
             if not _labels_for_us(body) <= _labels_for_us(found):
                 message = f"somebody has changed the labels of {resource.plural} {name}: delete it"
                 raise errors.NameTaken(message) from None

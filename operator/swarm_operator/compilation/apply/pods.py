@@ -3,7 +3,7 @@
 This module copies only the spec fields that it names into a pod. So users cannot set the security context.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from swarm_operator.compilation.apply.metadata import Manifest
@@ -16,6 +16,7 @@ from swarm_wire import names
 from swarm_wire.names import variable_prefix
 from swarm_wire.spec.git import GitDestination
 from swarm_wire.spec.schema import SpecModel
+from swarm_wire.spec.swarm import Swarm
 
 GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20
@@ -40,9 +41,20 @@ def pod_spec(order: StartJob, job: str) -> Manifest:
     mounted = _volumes(order, job)
     # If data and the depot share a claim, the volume is that of the depot, which comes last and may be written to.
     volumes = {name: mounted[path] for path, name in _volume_names(mounted).items()}
+    return closed(_container(order, job, mounted), volumes, order.run.spec.swarm, order.seconds)
+
+
+def closed(container: Manifest, volumes: Mapping[str, Manifest], swarm: Swarm, seconds: int) -> Manifest:
+    """Returns the spec of a pod with as few rights as possible, and with a folder /tmp.
+
+    Args:
+        container: its only container, without security context.
+        volumes: volumes that the container mounts, by name.
+        seconds: how long the pod may live.
+    """
     made: Manifest = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": order.seconds,
+        "activeDeadlineSeconds": seconds,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -53,13 +65,25 @@ def pod_spec(order: StartJob, job: str) -> Manifest:
             "fsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(order, job, mounted)],
+        "containers": [
+            {
+                "name": object_names.CONTAINER,
+                **container,
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "terminationMessagePath": str(names.TERMINATION_LOG),
+                "terminationMessagePolicy": "File",
+                "volumeMounts": [*container["volumeMounts"], {"name": "tmp", "mountPath": "/tmp"}],
+            }
+        ],
         "volumes": [
             *({"name": name, **volume} for name, volume in volumes.items()),
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
         ],
     }
-    swarm = order.run.spec.swarm
     if swarm.node_selector:
         made["nodeSelector"] = dict(swarm.node_selector)
     if swarm.tolerations:
@@ -75,26 +99,15 @@ def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manif
     run, resources, role = order.run, order.run.spec.swarm.resources, ROLES[order.role]
     given = _given(order, job) if role.repository is None else [*_plain(_own(run, job)), *_of_this_job(order)]
     return {
-        "name": object_names.CONTAINER,
         "image": order.image or run.image,
         **({"imagePullPolicy": order.pull_policy} if order.pull_policy else {}),
         "args": [role.command],
         "env": given,
         **(_variables_from(run) if role.runs_code else {}),
         "resources": {"requests": resources.requested, "limits": dict(resources.limits)},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "terminationMessagePath": str(names.TERMINATION_LOG),
-        "terminationMessagePolicy": "File",
         "volumeMounts": [
-            *(
-                {"name": name, "mountPath": path, "readOnly": path != str(names.DEPOT_DIR)}
-                for path, name in _volume_names(mounted).items()
-            ),
-            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": name, "mountPath": path, "readOnly": path != str(names.DEPOT_DIR)}
+            for path, name in _volume_names(mounted).items()
         ],
     }
 
@@ -131,17 +144,18 @@ def _of_git(order: StartJob) -> dict[str, Manifest]:
     repository = find(spec) if find else None
     mounted: dict[str, Manifest] = {}
     if repository is not None and repository.secret is not None:
-        mounted[str(names.CREDENTIALS_DIR)] = _secret(repository.secret.name)
+        mounted[str(names.CREDENTIALS_DIR)] = secret_volume(repository.secret.name)
     if order.artifact:
         mounted[str(names.ARTIFACT_DIR)] = {"configMap": {"name": order.artifact}}
     if isinstance(repository, GitDestination) and repository.signing_key is not None:
         key = repository.signing_key.secret
         items = [{"key": key.key, "path": names.SIGNING_FILE}]
-        mounted[str(names.SIGNING_DIR)] = _secret(key.name, items=items)
+        mounted[str(names.SIGNING_DIR)] = secret_volume(key.name, items=items)
     return mounted
 
 
-def _secret(name: str, **more: object) -> Manifest:
+def secret_volume(name: str, **more: object) -> Manifest:
+    """Returns a volume with a Secret, which may be missing."""
     return {"secret": {"secretName": name, "optional": True, "defaultMode": SECRET_MODE, **more}}
 
 

@@ -51,6 +51,11 @@ def shard_key(kind: str, round_: int, attempt: int, sha256: str, suffix: str) ->
     return f"{kind}-{round_:04d}-{attempt:02d}-{sha256[:16]}{suffix}"
 
 
+def watch_job(trigger: str, uid: str, number: int) -> str:
+    """Returns the name of a trigger's Job that looks at a git repository."""
+    return f"{_short(trigger)}-{_hash(uid)[:8]}-watch-{number}"
+
+
 def event(compilation: str, *parts: str) -> str:
     return f"{compilation[:200]}.{_hash(*parts)[:16]}"
 

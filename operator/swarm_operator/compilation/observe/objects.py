@@ -192,7 +192,7 @@ def pod(found: Object) -> Pod:
             index=int(labels.get("batch.kubernetes.io/job-completion-index") or 0),
             job=job_name,
             job_uid=labels["batch.kubernetes.io/controller-uid"],
-            commit=parse_commit(ended.get("message"), object_names.nonce(labels[LABEL_UID], job_name)),
+            commit=parse_commit(termination_message(found), object_names.nonce(labels[LABEL_UID], job_name)),
             allowance=_allowance(metadata),
         )
     except (KeyError, ValueError):
@@ -246,6 +246,13 @@ def published_program(found: Object) -> PublishedProgram:
     """Returns the published program in a ConfigMap of an artifact. The ConfigMap may be anybody's."""
     text = (found.get("data") or {}).get(PROGRAM_FILE)
     return PublishedProgram(artifact(found), hashlib.sha256(text.encode()).hexdigest() if text else "")
+
+
+def termination_message(found: Object) -> str | None:
+    """Returns what the container of a pod has left at its end; None before its end."""
+    state: Object = _container(found.get("status") or {}).get("state") or {}
+    text = (state.get("terminated") or {}).get("message")
+    return None if text is None else str(text)
 
 
 def _container(status: Object) -> Object:

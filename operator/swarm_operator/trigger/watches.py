@@ -1,0 +1,213 @@
+"""Follows what a trigger watches: files in git, and ConfigMaps (pure).
+
+A change stays due until a run has begun for it. So a change that comes while a run is under way is not lost, and
+several changes begin one run.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from swarm_operator.compilation.decide.conditions import timestamp
+from swarm_operator.trigger.api import Reason
+from swarm_operator.trigger.causes import Cause
+from swarm_operator.trigger.spec import TriggerSpec
+from swarm_operator.trigger.status import WatchStatus
+from swarm_operator.trigger.world import LookJob, World
+from swarm_wire import names
+from swarm_wire.messages import Watch, Watched
+from swarm_wire.names import TERMINAL_EXITS, ExitCode
+from swarm_wire.spec.git import GitSource
+from swarm_wire.words import sentence
+
+GIT: Final = "git"
+CONFIG_MAPS: Final = "configMaps"
+FAILURES: Final = 3
+"""After so many failed looks in a row, the trigger is Stalled. A mistake that only a person can mend counts as many."""
+LEAST_SECONDS: Final = 10
+"""Least time between the beginnings of two looks, whatever webhooks ask for."""
+RETRY_SECONDS: Final = 30
+"""Seconds between a failed look and the next one. They double with each further failure, up to the interval."""
+PENDING_SECONDS: Final = 900
+"""A pod that something keeps from starting for so long has failed."""
+REVISION: Final = 12
+"""Length of the revision of ConfigMaps: the beginning of their digest."""
+PUBLISHED_FILES: Final = (names.PROGRAM_FILE, names.REPORT_FILE, names.MARKDOWN_FILE)
+_PORTS: Final = {"https": 443, "http": 80, "ssh": 22}
+
+
+@dataclass(frozen=True)
+class StartLook:
+    """Create a Job whose pod looks at the git repository."""
+
+    number: int
+    watch: Watch
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What a pass says and does about everything that a trigger watches.
+
+    Attributes:
+        statuses: for the trigger's status.
+        start: the look to start; None if none is due.
+        over: looks that are no longer needed, because `statuses` has their results, or because the spec has changed.
+        next_look: when the next look is due; None if a look is under way, or if nothing is watched by pods.
+    """
+
+    statuses: tuple[WatchStatus, ...]
+    start: StartLook | None = None
+    over: tuple[LookJob, ...] = ()
+    next_look: datetime | None = None
+
+    def changes(self, now: datetime) -> Iterator[Cause]:
+        """Yields the changes for which no run has begun."""
+        for watch in self.statuses:
+            if watch.digest is not None and watch.digest != watch.begun_digest and watch.revision is not None:
+                yield Cause(now, watch.kind, watch.revision)
+
+    @property
+    def failing(self) -> WatchStatus | None:
+        """Returns a watch whose last look has failed, or is kept from starting; None if there is none."""
+        return next((watch for watch in self.statuses if watch.reason is not None), None)
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Returns the digests of everything that is watched, by kind. A run that begins now is for this content."""
+        return {watch.kind: watch.digest for watch in self.statuses if watch.digest is not None}
+
+    def begun(self) -> tuple[WatchStatus, ...]:
+        """Returns the statuses after a run has begun."""
+        return tuple(watch.model_copy(update={"begun_digest": watch.digest}) for watch in self.statuses)
+
+
+def digest_of(watch: Watch) -> str:
+    """Returns a short digest of what a look looks at. The result of a look for another spec does not count."""
+    return hashlib.sha256(watch.to_json().encode()).hexdigest()[:REVISION]
+
+
+def follow(world: World, spec: TriggerSpec, now: datetime) -> Watching:
+    """Returns what the trigger watches, after what this pass has read."""
+    begun = world.owned.begun if world.owned else {}
+    # The Compilation says for which content its run has begun, even if the operator died before it wrote the status.
+    before = {
+        watch.kind: watch.model_copy(update={"begun_digest": begun.get(watch.kind, watch.begun_digest)})
+        for watch in world.status.watches
+    }
+    statuses, start, over, next_look = list[WatchStatus](), None, world.looks, None
+    if spec.git is not None and spec.source is not None:
+        watch = _watch(spec, spec.source, spec.git.paths)
+        wanted = digest_of(watch)
+        git = before.get(GIT) or WatchStatus(kind=GIT, begun_digest=begun.get(GIT))
+        if git.watch != wanted:
+            # The spec has changed. What was seen of another branch or of other files says nothing.
+            git = WatchStatus(kind=GIT, watch=wanted, looks=git.looks, begun_digest=git.begun_digest)
+        fitting = [look for look in world.looks if look.number > git.looks and look.watch == wanted]
+        current = fitting[0] if fitting else None
+        if current is not None:
+            result = _result(current, now)
+            git = _looked(git, current, result, now) if result else _waiting(git, current)
+            over = tuple(look for look in world.looks if result or look is not current)
+        elif not spec.suspend:
+            next_look = _next_look(world, git, spec.git.interval_seconds, now)
+            if next_look <= now:
+                number = max([git.looks, *(look.number for look in world.looks)]) + 1
+                start = StartLook(number, watch)
+        statuses.append(git)
+    if spec.config_maps:
+        found = before.get(CONFIG_MAPS) or WatchStatus(kind=CONFIG_MAPS, begun_digest=begun.get(CONFIG_MAPS))
+        digest = world.config_maps
+        statuses.append(_seen(found, digest, digest[:REVISION], now) if digest else found)
+    return Watching(tuple(statuses), start, over, next_look)
+
+
+def _watch(spec: TriggerSpec, source: GitSource, paths: list[str]) -> Watch:
+    target = spec.template.spec.artifact.git
+    is_same = target is not None and _place(target.url) == _place(source.url)
+    return Watch(
+        field="spec.template.spec.program.source.git",
+        source=source,
+        paths=paths or ([source.path] if source.path else []),
+        without=[f"{target.path}/{name}" for name in PUBLISHED_FILES] if target is not None and is_same else [],
+    )
+
+
+def _place(url: str) -> str:
+    """Returns host and path of a repository's URL. They are the same by https, ssh and in the short form of ssh."""
+    if "://" not in url:
+        url = re.sub(r"^([^/:]+):", r"ssh://\1/", url)
+    parts = urlsplit(url.lower())
+    port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    path = parts.path.strip("/").removesuffix(".git")
+    return f"{parts.hostname}{port if parts.scheme != 'ssh' else ''}/{path}"
+
+
+def _next_look(world: World, git: WatchStatus, interval: int, now: datetime) -> datetime:
+    if git.look_time is None:
+        return now
+    last = datetime.fromisoformat(git.look_time)
+    if last > now:
+        return now  # the clock was ahead and was set back
+    asked = world.status.look_requested_at
+    if asked is not None and datetime.fromisoformat(asked) >= last:
+        return last + timedelta(seconds=LEAST_SECONDS)
+    if git.failures:
+        return last + timedelta(seconds=min(interval, RETRY_SECONDS * 2 ** min(git.failures - 1, 20)))
+    return last + timedelta(seconds=interval)
+
+
+def _seen(watch: WatchStatus, digest: str, revision: str, now: datetime) -> WatchStatus:
+    if watch.digest == digest:
+        return watch
+    return watch.model_copy(update={"digest": digest, "revision": revision, "since": timestamp(now)})
+
+
+def _waiting(git: WatchStatus, look: LookJob) -> WatchStatus:
+    """Returns the status while a look is under way. It says what keeps the pod from starting."""
+    if look.pod is None or look.pod.trouble is None:
+        return git
+    return git.model_copy(
+        update={"reason": look.pod.trouble.reason.value, "message": sentence(look.pod.trouble.message)}
+    )
+
+
+def _looked(git: WatchStatus, look: LookJob, result: "Watched | _Failure", now: datetime) -> WatchStatus:
+    looked = git.model_copy(update={"looks": look.number, "look_time": timestamp(look.created_at)})
+    if isinstance(result, Watched):
+        seen = _seen(looked, result.digest, result.commit, now)
+        return seen.model_copy(update={"failures": 0, "reason": None, "message": None})
+    failures = max(git.failures + 1, FAILURES if result.is_final else 0)
+    told = sentence(result.message)
+    return looked.model_copy(update={"failures": failures, "reason": result.reason, "message": told})
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a look has failed.
+
+    Attributes:
+        is_final: whether another look would fail likewise.
+    """
+
+    reason: str
+    message: str
+    is_final: bool = False
+
+
+def _result(look: LookJob, now: datetime) -> Watched | _Failure | None:
+    """Returns what has come of a look; None if it is under way."""
+    pod, commit = look.pod, look.commit
+    if commit is not None and commit.watched is not None and commit.exit_code == ExitCode.DONE:
+        return commit.watched
+    if commit is not None and commit.reason and commit.message:
+        return _Failure(commit.reason, commit.message, commit.exit_code in TERMINAL_EXITS)
+    if pod is not None and pod.trouble is not None and (now - look.created_at).total_seconds() > PENDING_SECONDS:
+        return _Failure(pod.trouble.reason, pod.trouble.message)
+    if pod is not None and pod.ended:
+        how = f": {pod.failure}" if pod.failure else ""
+        return _Failure(Reason.WATCH_FAILED, f"the pod {pod.name} ended without a result{how}")
+    return _Failure(Reason.WATCH_FAILED, f"the Job {look.name} ended without a result") if look.is_over else None
