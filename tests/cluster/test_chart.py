@@ -47,6 +47,23 @@ def names(manifests: list[Manifest]) -> list[tuple[str, str]]:
 # Rights
 
 
+def test_the_receiver_of_webhooks_may_only_ask_triggers_to_look(chart: Chart) -> None:
+    values = {"webhook.enabled": True, "webhook.secretName": "keys"}
+    for namespaces, kind in (([], "ClusterRole"), (["a", "b"], "Role")):
+        rendered = chart(watchNamespaces=namespaces, **values)
+        roles = [found for found in of(rendered, kind) if found["metadata"]["name"] == f"{NAME}-webhook"]
+        assert [found["metadata"].get("namespace", "") for found in roles] == (namespaces or [""])
+        for role in roles:
+            assert [(rule["resources"], rule["verbs"]) for rule in role["rules"]] == [
+                (["dspycompilationtriggers"], ["get"]),
+                (["dspycompilationtriggers/status"], ["patch"]),
+            ]
+    [deployment] = [found for found in of(rendered, "Deployment") if found["metadata"]["name"] == f"{NAME}-webhook"]
+    assert deployment["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"] == "keys"
+    with pytest.raises(CommandError, match=r"webhook\.secretName must name the Secret"):
+        chart(**{"webhook.enabled": True})
+
+
 def test_by_default_the_operator_serves_the_whole_cluster(chart: Chart) -> None:
     rendered = chart()
     assert names(of(rendered, "ClusterRole")) == [("", NAME), ("", f"{NAME}-edit"), ("", f"{NAME}-view")]

@@ -1,15 +1,18 @@
 """A program comes from a git server, and its winner goes there: as a commit that names the run."""
 
+import hashlib
+import hmac
 import json
 from typing import Any
 
 import pytest
 
 from support.canary import traces
-from support.cluster import Manifest, Namespace, condition, is_over, is_true, secret
+from support.cluster import OPERATOR_NAMESPACE, Manifest, Namespace, condition, is_over, is_true, secret
 from support.compiles import StockRun
 from support.e2e import TRIAGE, Outputs, catch, finish, little, told, triage
-from support.git_in_cluster import PASSWORD, URL, USER, files_of, git, start_git, trailers
+from support.git_in_cluster import PASSWORD, URL, USER, commit, files_of, git, slow, start_git, trailers
+from support.installed import WEBHOOK_KEY
 
 SECRET = {"secret": {"name": "git"}}
 PROGRAM: dict[str, Any] = {
@@ -74,9 +77,10 @@ def test_a_program_from_git_ends_as_stocks_winner_in_a_commit(server: Namespace,
 
 
 def test_a_publish_pod_that_is_killed_makes_no_second_commit(server: Namespace) -> None:
-    server.apply(little("killed", program=PROGRAM, artifact=target("prompts/killed")))
-    pod = catch(server, "killed", "publish")["metadata"]["name"]
-    server.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+    with slow(server):
+        server.apply(little("killed", program=PROGRAM, artifact=target("prompts/killed")))
+        pod = catch(server, "killed", "publish")["metadata"]["name"]
+        server.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
     compilation = server.wait_for("killed", is_over)
     assert is_true("Ready")(compilation), compilation["status"]
     commits = git(server, "log", "--format=%H", "main", "--", "prompts/killed").split()
@@ -102,6 +106,54 @@ def test_a_secret_that_comes_later_is_found(server: Namespace) -> None:
     server.wait_for("later-git", lambda found: _reason(found) == "Retrying")
     server.apply(secret("later", {"username": USER, "password": PASSWORD, "ca.crt": _ca(server)}))
     assert is_true("Ready")(server.wait_for("later-git", is_over))
+
+
+def test_a_pushed_commit_begins_a_run_and_the_commit_of_its_winner_begins_none(server: Namespace) -> None:
+    template = {"spec": little("on-commit", program=PROGRAM, artifact=target("programs/compiled"))["spec"]}
+    server.apply(
+        {
+            "apiVersion": "dspy-swarm.dev/v1alpha1",
+            "kind": "DSPyCompilationTrigger",
+            "metadata": {"name": "on-commit"},
+            "spec": {"git": {}, "template": template},
+        }
+    )
+    server.kubectl("wait", "--for=create", "dspyc/on-commit", "--timeout=120s")
+    first = server.wait_for("on-commit", is_over)
+    assert is_true("Ready")(first), first["status"]
+    _look(server)
+    assert server.get("dspyc", "on-commit")["status"]["runId"] == first["status"]["runId"], "its own commit"
+
+    program = git(server, "show", "main:programs/triage.py")
+    pushed = commit(server, {"programs/triage.py": f"{program}# A comment.\n", "README.md": "for people"})
+    _look(server)
+    second = server.wait_for("on-commit", lambda found: is_over(found) and _run(found) != _run(first))
+    assert is_true("Ready")(second), second["status"]
+    assert second["status"]["source"]["commit"] == pushed
+    assert second["metadata"]["annotations"]["dspy-swarm.dev/cause"].startswith(f"git {pushed} ")
+    print(server.kubectl("get", "dspyct"))
+    print(server.kubectl("get", "events", "--field-selector=involvedObject.kind=DSPyCompilationTrigger"))
+    status = server.get("dspyct", "on-commit")["status"]
+    assert status["runs"][0]["cause"].startswith(f"git {pushed} ")
+    assert status["watches"][0]["failures"] == 0
+
+
+def _look(namespace: Namespace) -> None:
+    """Sends a webhook, and waits for the end of the look that it asks for."""
+    looks = namespace.get("dspyct", "on-commit")["status"]["watches"][0]["looks"]
+    url = f"http://dspy-swarm-webhook.{OPERATOR_NAMESPACE}.svc/{namespace.name}/on-commit"
+    signed = hmac.new(WEBHOOK_KEY.encode(), b"{}", hashlib.sha256).hexdigest()
+    code = (
+        "import urllib.request as r; "
+        f"print(r.urlopen(r.Request({url!r}, b'{{}}', {{'X-Hub-Signature-256': 'sha256={signed}'}})).status)"
+    )
+    assert namespace.kubectl("exec", "pod/git", "--", "python", "-c", code).strip() == "202"
+    wanted = f"--for=jsonpath={{.status.watches[0].looks}}={looks + 1}"
+    namespace.kubectl("wait", "dspyct/on-commit", wanted, "--timeout=120s")
+
+
+def _run(compilation: Manifest) -> str:
+    return str(compilation["status"]["runId"])
 
 
 def _ca(namespace: Namespace) -> str:

@@ -33,7 +33,7 @@ Manifest = dict[str, Any]
 def install_operator(cluster: Cluster, tag: str = "dev", **values: str) -> None:
     """Installs or upgrades the chart of this checkout, and waits for the operator."""
     settings = {"operator.image.tag": tag, "worker.image.tag": tag, "git.image.tag": tag, **values}
-    for part, name in (("operator", "operator"), ("limiter", "worker")):
+    for part, name in (("operator", "operator"), ("limiter", "worker"), ("webhook", "operator")):
         if image := cluster.image_id(f"dspy-swarm/{name}:{tag}"):
             # The tag stays when the image changes. Without this annotation, Kubernetes would keep the old pod.
             settings[f"{part}.podAnnotations.image-id"] = image

@@ -9,7 +9,7 @@ from typing import Any
 from support.cluster import Manifest, Namespace, config_map, secret
 from support.git_server import USER, Authority, basic
 
-__all__ = ["PASSWORD", "URL", "USER", "files_of", "git", "start_git", "trailers"]
+__all__ = ["PASSWORD", "URL", "USER", "commit", "files_of", "git", "slow", "start_git", "trailers"]
 
 PORT = 8443
 PASSWORD = "canary-of-git-0123456789"
@@ -17,6 +17,7 @@ URL = f"https://git:{PORT}/app.git"
 SERVER = Path(__file__).with_name("git_server.py")
 SERVE = f"""
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, "/srv/code")
@@ -29,6 +30,8 @@ files = (path for path in Path("/srv/files").iterdir() if path.is_file())
 repository.commit({{path.name.replace("--", "/"): path.read_bytes() for path in files}})
 
 def fault(handler):
+    if Path("/tmp/slow").exists():
+        time.sleep(1)
     down = Path("/tmp/down").exists()
     return down and git_server.answering(503)(handler)
 
@@ -76,6 +79,21 @@ def git(namespace: Namespace, *arguments: str) -> str:
     return namespace.kubectl("exec", "pod/git", "--", *repository, *arguments)
 
 
+def commit(namespace: Namespace, files: dict[str, str]) -> str:
+    """Adds a commit with these files to the branch `main`, as a person who pushes it. Returns its id."""
+    code = f"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, "/srv/code")
+import git_server
+
+repository = git_server.Repository(Path("/tmp/repositories/app.git"))
+print(repository.commit({{path: text.encode() for path, text in {files!r}.items()}}))
+"""
+    return namespace.kubectl("exec", "pod/git", "--", "python", "-c", code).strip()
+
+
 def _pod() -> Manifest:
     volumes: dict[str, Any] = {
         "code": {"configMap": {"name": "git-code"}},
@@ -112,6 +130,14 @@ def _pod() -> Manifest:
             "volumes": [{"name": name, **volume} for name, volume in volumes.items()],
         },
     }
+
+
+@contextmanager
+def slow(namespace: Namespace) -> Iterator[None]:
+    """Makes the server take a second more for each answer within the block."""
+    namespace.kubectl("exec", "pod/git", "--", "touch", "/tmp/slow")
+    yield
+    namespace.kubectl("exec", "pod/git", "--", "rm", "/tmp/slow")
 
 
 @contextmanager

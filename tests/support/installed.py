@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import testbed
-from support.cluster import install_operator
+from support.cluster import OPERATOR_NAMESPACE, Namespace, install_operator, secret
+
+WEBHOOK_KEY = "a key of webhooks in tests"
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +23,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> tes
         if is_first:
             if not cluster.setup.context:  # in a cluster of somebody else, the owner has loaded the images
                 cluster.load(*testbed.project_images())
+            place = Namespace(cluster, OPERATOR_NAMESPACE)
+            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}}
+            place.apply(namespace, secret("webhook", {"key": WEBHOOK_KEY}))
             install_operator(
                 cluster,
                 **{"operator.gatherInterval": "1", "operator.pendingDeadline": "10", "operator.retryDelay": "1"},
+                **{"webhook.enabled": "true", "webhook.secretName": "webhook"},
             )
     return cluster
 

@@ -14,6 +14,7 @@ from swarm_operator.cluster import client, errors
 from swarm_operator.cluster.client import Kube
 from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, PODS, Resource
 from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, FINALIZER, KIND
+from swarm_operator.trigger import api as trigger
 
 Object = dict[str, Any]
 LABEL = "contract.example/of"
@@ -215,6 +216,24 @@ class KubeContract:
         assert after["spec"] == before["spec"]
         with pytest.raises(errors.Conflict):
             await kube.apply(COMPILATIONS, place, name, wanted, subresource="status")
+
+    async def test_a_patch_of_the_status_adds_a_field_and_leaves_the_others(self, kube: Kube, place: str) -> None:
+        name = f"contract-{uuid4().hex[:12]}"
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": trigger.KIND,
+            "metadata": {"name": name},
+            "spec": {"schedules": [{"cron": "0 2 * * *"}], "suspend": True, "template": {"spec": spec()}},
+        }
+        await kube.create(trigger.TRIGGERS, place, body)
+        await kube.apply(
+            trigger.TRIGGERS, place, name, {**body, "status": {"observedGeneration": 1}}, subresource="status"
+        )
+        operations = [{"op": "add", "path": "/status/lookRequestedAt", "value": "2026-11-30T12:00:00Z"}]
+        await kube.patch(trigger.TRIGGERS, place, name, operations, subresource="status")
+        found = await there(kube, place, body, trigger.TRIGGERS)
+        assert found["status"]["observedGeneration"] == 1
+        assert found["status"]["lookRequestedAt"] == "2026-11-30T12:00:00Z"
 
     async def test_a_missing_pod_has_no_output(self, kube: Kube, place: str) -> None:
         with pytest.raises(errors.Vanished):

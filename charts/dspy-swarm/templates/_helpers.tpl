@@ -40,6 +40,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge (include "dspy-swarm.limiterSelector" . | fromYaml) (include "dspy-swarm.labels" . | fromYaml) | toYaml }}
 {{- end }}
 
+{{- define "dspy-swarm.webhook" -}}
+{{ include "dspy-swarm.fullname" . }}-webhook
+{{- end }}
+
+{{- define "dspy-swarm.webhookSelector" -}}
+app.kubernetes.io/name: {{ include "dspy-swarm.name" . }}-webhook
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "dspy-swarm.webhookLabels" -}}
+{{- merge (include "dspy-swarm.webhookSelector" . | fromYaml) (include "dspy-swarm.labels" . | fromYaml) | toYaml }}
+{{- end }}
+
 {{- /* Selects the pods of plans and workers, in any namespace. */}}
 {{- define "dspy-swarm.swarmPods" -}}
 matchLabels: {app.kubernetes.io/managed-by: dspy-swarm}
