@@ -1,4 +1,4 @@
-"""Makes kustomize's name references: the fields of a DSPyCompilation that name a ConfigMap or Secret.
+"""Makes kustomize's name references: the fields of both kinds that name a ConfigMap or Secret.
 
 Source of the format: kustomize's documentation of transformer configurations, `nameReference`.
 """
@@ -10,6 +10,7 @@ import yaml
 
 from crd import structural
 from swarm_operator.compilation import api
+from swarm_operator.trigger import api as trigger
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.models import Models
 
@@ -18,11 +19,13 @@ HOLDERS: Final = {
     "Secret": ("secret", "secretRef", "secretKeyRef", "imagePullSecrets"),
 }
 """Kind -> names of the fields that refer to an object of it."""
+KINDS: Final = {api.KIND: "", trigger.KIND: "spec/template/"}
+"""Kind -> path of the object with the Compilation's spec."""
 MADE_BY_THE_OPERATOR = "spec/artifact/configMap/name"
 HEAD = """\
 # Generated from the models by `make docs`. In a kustomization.yaml:
 #   configurations: [kustomize-name-references.yaml]
-# With it, kustomize writes the names of generated ConfigMaps and Secrets into a DSPyCompilation.
+# With it, kustomize writes the names of generated ConfigMaps and Secrets into Compilations and triggers.
 # If you name a model yourself, add the path spec/models/<name>/apiKey/secret/name.
 """
 
@@ -34,7 +37,8 @@ def text() -> str:
             "kind": kind,
             "version": "v1",
             "fieldSpecs": [
-                {"path": path, "group": api.GROUP, "kind": api.KIND}
+                {"path": f"{prefix}{path}", "group": api.GROUP, "kind": of}
+                for of, prefix in KINDS.items()
                 for path in found
                 if path.split("/")[-2] in holders and path != MADE_BY_THE_OPERATOR
             ],

@@ -15,29 +15,35 @@ REFERENCES = ROOT / "schema" / "kustomize-name-references.yaml"
 
 def test_every_reference_gets_the_name_with_the_hash(installed: testbed.Cluster, tmp_path: Path) -> None:
     written = yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))["nameReference"]
-    paths = [(found["kind"], field["path"].split("/")) for found in written for field in found["fieldSpecs"]]
-    compilation = {
-        "apiVersion": "dspy-swarm.dev/v1alpha1",
-        "kind": "DSPyCompilation",
-        "metadata": {"name": "triage"},
-        "spec": copy.deepcopy(spec()),
+    fields = [
+        (found["kind"], field["kind"], field["path"].split("/")) for found in written for field in found["fieldSpecs"]
+    ]
+    given = {
+        "DSPyCompilation": {"spec": copy.deepcopy(spec())},
+        "DSPyCompilationTrigger": {
+            "spec": {"schedules": [{"cron": "0 2 * * *"}], "template": {"spec": copy.deepcopy(spec())}}
+        },
     }
-    for kind, path in paths:
-        _set(compilation, path, "data" if kind == "ConfigMap" else "keys")
+    objects = {
+        kind: {"apiVersion": "dspy-swarm.dev/v1alpha1", "kind": kind, "metadata": {"name": "triage"}, **body}
+        for kind, body in given.items()
+    }
+    for kind, of, path in fields:
+        _set(objects[of], path, "data" if kind == "ConfigMap" else "keys")
     kustomization = {
-        "resources": ["compilation.yaml"],
+        "resources": ["objects.yaml"],
         "configMapGenerator": [{"name": "data", "literals": ["a=1"]}],
         "secretGenerator": [{"name": "keys", "literals": ["a=1"]}],
         "configurations": [REFERENCES.name],
     }
     (tmp_path / REFERENCES.name).write_bytes(REFERENCES.read_bytes())
-    (tmp_path / "compilation.yaml").write_text(yaml.safe_dump(compilation), encoding="utf-8")
+    (tmp_path / "objects.yaml").write_text(yaml.safe_dump_all(objects.values()), encoding="utf-8")
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
 
     made = {each["kind"]: each for each in yaml.safe_load_all(installed.kubectl("kustomize", tmp_path))}
-    assert len(paths) > 20
-    for kind, path in paths:
-        assert _get(made["DSPyCompilation"], path) == made[kind]["metadata"]["name"], path
+    assert len(fields) > 40
+    for kind, of, path in fields:
+        assert _get(made[of], path) == made[kind]["metadata"]["name"], (of, path)
         assert made[kind]["metadata"]["name"] not in ("data", "keys")
 
 
