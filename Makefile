@@ -28,7 +28,7 @@ demo-cluster: setup  ## compile the example on a kind cluster: chart, kubectl ap
 PARALLEL := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
 
 ##@ Test it
-.PHONY: check test announce lint unit replay users older newest extras gitea fidelity cluster-tests faults
+.PHONY: check test announce lint unit replay users older newest extras gitea gitops fidelity cluster-tests faults
 # Tests for the quick loop while you edit. They import no DSPy, start no process, and simulate no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter
@@ -87,6 +87,10 @@ extras: $(EXTRAS)/.installed  ## test what boto3, google-auth, pyarrow and datas
 # The first run builds Gitea from its Go module: eight minutes of CPU. It needs Go and a C compiler.
 gitea: setup  ## test pull requests and pushes on a real Gitea, which is built with Go if there is none
 	$(PYTEST) tests/gitea --with-gitea $(if $(filter none,$(CLUSTER)),,--with-cluster)
+
+# The first run builds Flux's controllers from their Go modules: about twenty minutes of CPU.
+gitops: setup  ## test Compilations and triggers with real Flux and Gitea on a kind cluster, all built with Go if needed
+	$(PYTEST) tests/gitops --with-flux --with-cluster
 
 fidelity: setup  ## replay, users and the operator's runs without sampling, with other seeds each day; takes 45 minutes
 	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users tests/unit/test_operator_runs.py $(PARALLEL)

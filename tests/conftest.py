@@ -15,8 +15,8 @@ settings.load_profile("ours")
 # pytest explains failed assertions of these helpers, too.
 pytest.register_assert_rewrite("faults.stage", "support.decisions", "support.kube_contract")
 
-TIERS = {"unit", "replay", "users", "gitea", "cluster", "e2e", "faults"}
-NEED_A_CLUSTER = {"cluster", "e2e", "faults"}
+TIERS = {"unit", "replay", "users", "gitea", "gitops", "cluster", "e2e", "faults"}
+NEED_A_CLUSTER = {"gitops", "cluster", "e2e", "faults"}
 LOGS, LOG_END = 6, 4000
 """A failed test shows so many of its newest logs, and so many of the last characters of each log."""
 
@@ -24,6 +24,7 @@ LOGS, LOG_END = 6, 4000
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--with-cluster", action="store_true", help="run what needs a cluster; makes one with kind")
     parser.addoption("--with-gitea", action="store_true", help="run what needs a real Gitea; builds one with Go")
+    parser.addoption("--with-flux", action="store_true", help="run what needs Flux and a Gitea; builds them with Go")
     parser.addoption("--without-dspy", action="store_true", help="a test that imports DSPy fails: for the quick loop")
 
 
@@ -67,3 +68,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs a cluster: --with-cluster"))
         if tier == "gitea" and not config.getoption("--with-gitea"):
             item.add_marker(pytest.mark.skip(reason="needs a real Gitea: --with-gitea"))
+        if tier == "gitops" and not config.getoption("--with-flux"):
+            item.add_marker(pytest.mark.skip(reason="needs Flux: --with-flux"))

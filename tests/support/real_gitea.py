@@ -2,8 +2,11 @@
 
 import base64
 import json
+import socket
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,10 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
+from support.cluster import Namespace, secret
+from support.git_server import Authority
 from swarm_wire.spec.git import GitDestination
+from testbed import gitea
 from testbed.gitea import ADMIN, PASSWORD, Gitea
 
 REPOSITORY = "app"
@@ -111,6 +117,46 @@ class RealGitea:
         file = {"branch": "main", "new_branch": name, "content": content, "message": f"Begin {name}"}
         self.call("POST", f"{self.path}/contents/{quote(name)}.txt", file, user)
 
+    def commit(self, files: Mapping[str, str], message: str = "work") -> str:
+        """Adds a commit with these files to main, and returns its id."""
+        changes = []
+        for path, text in files.items():
+            change = {"operation": "create", "path": path, "content": base64.b64encode(text.encode()).decode()}
+            if (sha := self._sha(path)) is not None:
+                change |= {"operation": "update", "sha": sha}
+            changes.append(change)
+        told = self.call("POST", f"{self.path}/contents", {"branch": "main", "message": message, "files": changes})
+        return str(told["commit"]["sha"])
+
+    def _sha(self, path: str) -> str | None:
+        try:
+            return str(self.call("GET", f"{self.path}/contents/{quote(path)}?ref=main")["sha"])
+        except HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def read(self, path: str, branch: str = "main") -> str:
+        found = self.call("GET", f"{self.path}/contents/{quote(path)}?ref={quote(branch)}")
+        return base64.b64decode(found["content"]).decode()
+
+    def merge(self, number: int) -> None:
+        """Merges a pull request. Gitea needs a moment to find out that it can be merged."""
+        for left in reversed(range(20)):
+            try:
+                self.call("POST", f"{self.path}/pulls/{number}/merge", {"Do": "merge"})
+                return
+            except HTTPError as error:
+                if error.code != 405 or not left:
+                    raise
+                time.sleep(0.5)
+
+    def add_webhook(self, url: str, key: str) -> None:
+        configuration = {"url": url, "content_type": "json", "secret": key}
+        hook: dict[str, Any] = {"type": "gitea", "config": configuration, "events": ["push"], "active": True}
+        hook["branch_filter"] = "main"
+        self.call("POST", f"{self.path}/hooks", hook)
+
     def close(self, number: int) -> None:
         self.call("PATCH", f"{self.path}/pulls/{number}", {"state": "closed"})
 
@@ -120,3 +166,29 @@ class RealGitea:
             for pull in self.pages(f"{self.path}/pulls", state="open")
             if pull["head"]["ref"] == head and pull["head"]["repo_id"] == pull["base"]["repo_id"]
         ]
+
+
+@contextmanager
+def reachable(namespace: Namespace, folder: Path) -> Iterator[RealGitea]:
+    """Yields a Gitea that the cluster's pods reach, and writes its credentials to the Secret `gitea`.
+
+    Args:
+        folder: a new folder for the certificates.
+    """
+    address = _address(namespace)
+    authority = Authority.made(folder, address)
+    with gitea.running(authority.ca, authority.certificate, authority.key, address) as server:
+        found = RealGitea.made(server)
+        namespace.apply(
+            secret("gitea", {"username": ADMIN, "password": found.token, "ca.crt": found.ca_file.read_text()})
+        )
+        yield found
+
+
+def _address(namespace: Namespace) -> str:
+    """Returns the address of this machine from which it reaches the cluster's nodes."""
+    nodes = json.loads(namespace.kubectl("get", "nodes", "-o", "json"))["items"]
+    [node] = [each["address"] for each in nodes[0]["status"]["addresses"] if each["type"] == "InternalIP"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((node, 9))  # sends nothing
+        return str(probe.getsockname()[0])

@@ -182,6 +182,7 @@ def _configuration(folder: Path, address: str, port: int) -> str:
         "service": {"DISABLE_REGISTRATION": "true"},
         "api": {"MAX_RESPONSE_ITEMS": PAGE, "DEFAULT_PAGING_NUM": PAGE},
         "log": {"MODE": "console", "LEVEL": "warn"},
+        "webhook": {"ALLOWED_HOST_LIST": "loopback"},
         "actions": {"ENABLED": "false"},
         "packages": {"ENABLED": "false"},
     }
