@@ -80,17 +80,14 @@ def assert_no_trace(pod: Pod, folder: PodFolder, *secrets: str) -> None:
 def test_a_fetched_snapshot_is_printed_and_committed(
     tmp_path: Path, git_server: GitServer, repository: Repository, ca: dict[str, str]
 ) -> None:
-    folder = PodFolder.made(
-        tmp_path / "pod", git_pods.request(source(git_server, path="app")), ca, SWARM_ALLOWANCE="{}"
-    )
+    folder = PodFolder.made(tmp_path / "pod", git_pods.request(source(git_server, path="app")), ca)
     pod = folder.run("fetch")
     assert (pod.code, pod.commit.exit_code, pod.commit.reason) == (0, 0, None)
-    assert [record.kind for record in pod.records] == [RecordKind.BOOKED, RecordKind.SNAPSHOT]
+    assert [record.kind for record in pod.records] == [RecordKind.SNAPSHOT]
     header, data = pod.snapshot
     assert (header.revision, header.url, header.files) == (repository.tip(), git_server.url(), 1)
     assert git_pods.members(data) == {"b.py": (0o644, b"b")}
-    assert pod.commit.spent is not None
-    assert pod.commit.spent.calls == 0
+    assert pod.commit.spent is None, "it makes no LM call"
 
 
 def test_a_published_artifact_is_printed_and_a_second_pod_finds_it(

@@ -12,16 +12,13 @@ from swarm_wire import names
 from swarm_wire.messages import Watched
 from swarm_wire.names import ExitCode
 from swarm_wire.pod_output import Writer, commit_text
-from swarm_wire.records import Record, RecordKind
-from swarm_wire.spending import Booked, Spending
+from swarm_wire.records import Record
 
 _FACTS = frozenset({"url", "branch", "commit", "sha256", "outcome"})
 
 
 class Output:
     """Prints records on standard output, and all else on standard error. No secret leaves the process.
-
-    A pod of this program makes no LM calls, so its account is 0.
 
     Args:
         write: writes whole lines with records.
@@ -36,17 +33,12 @@ class Output:
         os.environ.pop(names.ENV_NONCE, None)
         self._writer, self._masks = Writer(write, nonce or "no-nonce"), masks
         self._log = Path(environment.get(names.ENV_TERMINATION_LOG) or names.TERMINATION_LOG)
-        self._spent = Spending() if nonce and names.ENV_ALLOWANCE in environment else None
-        if self._spent is not None:
-            # A reader that finds this record knows that the beginning of the output was not rotated away.
-            self.put(Record(RecordKind.BOOKED, Booked(spent=self._spent).to_header()))
-        self._opened = self._writer.count
         self.watched: Watched | None = None
 
     @property
     def has_results(self) -> bool:
         """Whether a record was printed that another pod would have to print again."""
-        return self._writer.count > self._opened
+        return self._writer.count > 0
 
     def put(self, record: Record) -> None:
         """Prints a record, with the secrets in its header masked, because people read headers.
@@ -64,7 +56,7 @@ class Output:
         told = message and self._masks.redact(message)
         if told:
             self.say(f"{reason}: {told}")
-        commit = self._writer.commit(code, reason, told, self._spent).model_copy(update={"watched": self.watched})
+        commit = self._writer.commit(code, reason, told).model_copy(update={"watched": self.watched})
         with suppress(OSError):
             self._log.write_text(commit_text(commit), encoding="ascii")
 
