@@ -1,5 +1,6 @@
 """The local driver reads manifests as kubectl does, and keeps its journal in a folder."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -147,11 +148,29 @@ def test_an_api_key_in_the_environment_replaces_that_of_the_secret(tmp_path: Pat
     assert read(path, {"SWARM_API_KEY_STUDENT": "sk-2"}).keys == {"student": "sk-2"}
 
 
+def trigger(template: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": "DSPyCompilationTrigger",
+        "metadata": {"name": "nightly"},
+        "spec": {"schedules": [{"cron": "0 2 * * *"}], "template": {"spec": template["spec"]}},
+    }
+
+
+def test_the_template_of_a_trigger_is_a_compilation_like_any_other(tmp_path: Path) -> None:
+    manifest = read(write(tmp_path, trigger(compilation()), TRAIN), {})
+    assert (manifest.name, manifest.spec) == ("nightly", read(write(tmp_path, compilation(), TRAIN), {}).spec)
+    path = write(tmp_path, trigger(compilation(**{"swarm": {"pods": 0}})))
+    with pytest.raises(BadInput, match=r"line (\d+): spec.swarm.pods must be") as refused:
+        read(path, {})
+    [line] = re.findall(r"line (\d+)", str(refused.value))
+    assert path.read_text(encoding="utf-8").splitlines()[int(line) - 1].strip() == "pods: 0"
+
+
 @pytest.mark.parametrize(
     ("documents", "reason", "says"),
     [
-        ([], "InvalidSpec", "c.yaml has 0 DSPyCompilation documents; name a file with exactly one."),
-        ([compilation(), compilation()], "InvalidSpec", "has 2 DSPyCompilation documents"),
+        ([], "InvalidSpec", "c.yaml has 0 documents of the kinds DSPyCompilation and DSPyCompilationTrigger; name a"),
+        ([compilation(), compilation()], "InvalidSpec", "c.yaml has 2 documents of the kinds"),
         ([compilation(**{"swarm": {"pods": 0}})], "InvalidSpec",
          "c.yaml: the spec is invalid:\n  line 23: spec.swarm.pods must be greater than or equal to 1 (it is 0)"),
         ([TRAIN, compilation(**{"metric.max_range": 1, "data.train": {}})], "InvalidSpec",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -26,6 +26,11 @@ from swarm_worker.local.reasons import LocalReason
 from swarm_worker.user.urls import Fetched
 
 KIND = "DSPyCompilation"
+PLACES: Final[Mapping[str, tuple[str, ...]]] = {
+    KIND: ("spec",),
+    "DSPyCompilationTrigger": ("spec", "template", "spec"),
+}
+"""Kind of a document -> where it has the spec of a Compilation. A trigger has a template."""
 KUSTOMIZATION = "kustomization.yaml"
 _GENERATOR = {"name", "namespace", "type", "options", "files", "literals", "env", "envs"}
 _QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
@@ -65,6 +70,18 @@ class _Written:
     document: Mapping[str, Any]
     path: Path
     node: yaml.Node
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        return PLACES[str(self.document.get("kind"))]
+
+    @property
+    def spec(self) -> Any:
+        """Returns the spec of the Compilation, as it is written."""
+        found: Any = self.document
+        for name in self.place:
+            found = (found.get(name) if isinstance(found, dict) else found) or {}
+        return found
 
     def line(self, *place: str | int) -> int:
         """Returns the line of the field at this path. If the file lacks it, the line of the nearest field around it."""
@@ -106,15 +123,16 @@ def read(path: Path, environment: Mapping[str, str] | None = None, invent: Calla
     if len(found.compilations) != 1:
         raise BadInput(
             WorkerReason.INVALID_SPEC,
-            f"{path} has {len(found.compilations)} {KIND} documents; name a file with exactly one.",
+            f"{path} has {len(found.compilations)} documents of the kinds {' and '.join(PLACES)}; name a file with "
+            "exactly one.",
         )
     compilation = found.compilations[0]
     name = _name(compilation.document) or "compilation"
     try:
         # kubectl sends JSON. So keys and values that only YAML has (numbers as keys, dates) become text.
-        spec = CompilationSpec.model_validate(parse(compilation.document.get("spec") or {}).as_written())
+        spec = CompilationSpec.model_validate(parse(compilation.spec).as_written())
     except ValidationError as error:
-        wrong = sorted((compilation.line("spec", *found.place), str(found)) for found in problems(error))
+        wrong = sorted((compilation.line(*compilation.place, *found.place), str(found)) for found in problems(error))
         lines = [f"  line {line}: {text}" for line, text in wrong]
         raise BadInput(
             WorkerReason.INVALID_SPEC, "\n".join([f"{compilation.path}: the spec is invalid:", *lines])
@@ -182,7 +200,7 @@ def _read_document(read: _Written, found: _Documents) -> None:
     document = read.document
     name = _name(document)
     match document.get("kind"):
-        case "DSPyCompilation":
+        case kind if kind in PLACES:
             found.compilations.append(read)
         case "ConfigMap":
             found.config_maps[name] = dict(_texts(document.get("data"))) | dict(_binaries(document.get("binaryData")))
