@@ -28,7 +28,13 @@ async def _serve(folder: Path, port: int) -> None:
     kube = await RestKube.connect(Settings())
     # A Secret that is renewed changes the files, so each request reads them.
     receiver = Receiver(kube, lambda: read_keys(folder), kube.clock)
-    runner = web.AppRunner(receiver.application(), access_log=None, handler_cancellation=True, shutdown_timeout=3)
+    runner = web.AppRunner(
+        receiver.application(),
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=3,
+        lingering_time=1,  # how long the rest of a refused body is read
+    )
     await runner.setup()
     ended = asyncio.Event()
     # The process is the first of its container, so without a handler it would ignore SIGTERM.

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 1024 * 1024
 """Largest body. A larger one is refused: then the trigger finds the commit at its next look."""
-AT_ONCE: Final = 16
+AT_ONCE: Final = 8
 """So many bodies are in memory at the same time."""
 MOST_OPEN: Final = 200
 """So many webhooks may be under way or wait. More are refused."""
@@ -49,7 +49,7 @@ class Receiver:
         self._open = 0
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=MOST_BYTES)
+        app = web.Application()
         app.router.add_post(ROUTE, self._received)
         app.router.add_get("/healthz", _well)
         app.on_cleanup.append(self._end)
@@ -57,7 +57,7 @@ class Receiver:
 
     async def _received(self, request: web.Request) -> web.Response:
         if (request.content_length or 0) > MOST_BYTES:
-            raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length or 0)
+            return _too_large()
         if not has_signature(request.headers):
             return web.Response(status=401, text=REFUSED)
         if self._open >= MOST_OPEN:
@@ -71,9 +71,11 @@ class Receiver:
     async def _checked(self, request: web.Request) -> web.Response:
         async with self._gate:
             try:
-                body = await asyncio.wait_for(request.read(), BODY_SECONDS)
+                body = await asyncio.wait_for(_body(request), BODY_SECONDS)
             except TimeoutError:
                 return web.Response(status=408, text="the body came too slowly\n")
+            if body is None:
+                return _too_large()
             if not is_genuine(request.headers, body, self._keys()):
                 return web.Response(status=401, text=REFUSED)
             return await self._asked(request.match_info["namespace"], request.match_info["name"])
@@ -115,6 +117,25 @@ class Receiver:
 
     async def _end(self, _: web.Application) -> None:
         await asyncio.gather(*self._pending.values(), return_exceptions=True)
+
+
+async def _body(request: web.Request) -> bytes | None:
+    """Returns the body; None if it is too large.
+
+    `request.read` would raise an exception then, which keeps what was read for as long as the connection lives.
+    """
+    found = bytearray()
+    async for piece in request.content.iter_any():
+        found += piece
+        if len(found) > MOST_BYTES:
+            return None
+    return bytes(found)
+
+
+def _too_large() -> web.Response:
+    response = web.Response(status=413, text=f"a webhook may have {MOST_BYTES} bytes\n")
+    response.force_close()
+    return response
 
 
 async def _well(_: web.Request) -> web.Response:
