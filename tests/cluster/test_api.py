@@ -31,6 +31,22 @@ def test_an_invalid_spec_is_refused(namespace: Namespace, spec: dict[str, Any], 
     assert "should match" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("causes", "says"),
+    [
+        ({}, "nothing begins a run: write schedules, git or configMaps"),
+        ({"schedules": []}, "nothing begins a run"),
+        ({"git": {"intervalSeconds": 5}}, "intervalSeconds"),
+        ({"configMaps": True, "models": {}}, "models"),
+    ],
+)
+def test_an_invalid_trigger_is_refused(namespace: Namespace, causes: dict[str, Any], says: str) -> None:
+    template = {"spec": triage("invalid")["spec"]}
+    trigger = {**triage("invalid"), "kind": "DSPyCompilationTrigger", "spec": {**causes, "template": template}}
+    with pytest.raises(CommandError, match=says):
+        namespace.apply(trigger)
+
+
 def dry_run(namespace: Namespace, name: str) -> dict[str, Any]:
     """Returns the object as the API server would store it."""
     printed = namespace.kubectl(

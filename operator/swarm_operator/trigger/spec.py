@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.git import GitSource
-from swarm_wire.spec.schema import PATH, SpecModel
+from swarm_wire.spec.schema import PATH, Rule, SpecModel
 
 _SOME_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -82,8 +82,19 @@ class GitWatch(SpecModel):
     )
 
 
+HAS_CAUSES: Final = Rule(
+    fields=("schedules", "git", "config_maps"),
+    message="nothing begins a run: write schedules, git or configMaps",
+    cel="(has(self.schedules) && size(self.schedules) > 0) || has(self.git) || (has(self.configMaps) && "
+    "self.configMaps)",
+    holds=lambda _: True,  # `_has_causes` checks it, since these fields have values where they are not set
+)
+
+
 class TriggerSpec(SpecModel):
     """Begins runs of a DSPyCompilation by itself."""
+
+    rules = (HAS_CAUSES,)
 
     template: Template = Field(description="The Compilation whose runs the trigger begins.")
     schedules: list[Schedule] = Field([], max_length=32, description="Times at which a run begins.")
@@ -133,7 +144,7 @@ class TriggerSpec(SpecModel):
     @model_validator(mode="after")
     def _has_causes(self) -> Self:
         if not self.schedules and self.git is None and not self.config_maps:
-            raise ValueError("nothing begins a run: write schedules, git or configMaps")
+            raise ValueError(HAS_CAUSES.message)
         if self.git is not None and self.source is None:
             raise ValueError("git watches the repository of template.spec.program.source.git, which is not set")
         if self.git is not None and self.source and self.source.ref and self.source.ref.commit:
