@@ -93,7 +93,7 @@ gitops: setup  ## test Compilations and triggers with real Flux and Gitea on a k
 	$(PYTEST) tests/gitops --with-flux --with-cluster
 
 fidelity: setup  ## replay, users and the operator's runs without sampling, with other seeds each day; takes 45 minutes
-	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users tests/unit/test_operator_runs.py $(PARALLEL)
+	FIDELITY=$(or $(FIDELITY),whole) $(PYTEST) tests/replay tests/users tests/unit/test_operator_runs.py tests/unit/test_operator_trigger_watches.py $(PARALLEL)
 
 cluster-tests: setup  ## chart, Compilations, pods and some faults on a kind cluster, which is made if there is none
 	$(PYTEST) tests/e2e tests/cluster --with-cluster --numprocesses 3 --dist loadfile --no-loadscope-reorder

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support import sampling
 from support.fake_cluster import NAMESPACE, FakeCluster, Killed, Object
 from support.looks import end_look, under_way, watch_of
 from support.operator_specs import spec
@@ -482,7 +483,7 @@ EVENTS = ["commit", "wait", "end", "die", "webhook", "lose the looks"]
 STEPS = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), min_size=4, max_size=40)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200 if sampling.WHOLE else 60)
 @given(
     steps=STEPS,
     crons=st.sampled_from([[], [{"cron": "*/20 * * * *"}]]),
