@@ -8,14 +8,17 @@ from swarm_engine.verdicts import compare
 from swarm_wire.report import (
     TEST_SET,
     VALIDATION_SET,
+    Comparison,
     Copied,
     Demonstration,
     ExampleScores,
     FailureGroup,
     Failures,
+    Origin,
     Prompt,
     Report,
     Scores,
+    Verdict,
 )
 from swarm_wire.spending import Usage
 
@@ -107,6 +110,30 @@ def test_a_comparison_with_the_published_program_has_its_score_and_its_flips() -
         "",
         "- Better on 1 of 9: 8",
     ]
+
+
+def test_a_new_model_has_a_table_and_a_drift_a_sentence() -> None:
+    worse = Comparison(
+        verdict=Verdict.WORSE, difference=-5, low=-9, high=-1, confidence=0.95, examples=40, improved=1, worsened=9
+    )
+    update = {
+        "against": "published",
+        "published": 80.0,
+        "switched": 75.0,
+        "switch": worse,
+        "drift": worse,
+        "current_model": "openai/old",
+        "by_example": [],
+        "origin": Origin(
+            run_id="r", spec="s", program="p", data="d", packages="q", models={"student": "openai/new"}, dspy="3.4.1"
+        ),
+    }
+    text = markdown(REPORT.model_copy(update=update))
+    assert "**It scores worse: the model has probably changed behind its name.**" in text
+    assert "## From `openai/old` to `openai/new`" in text
+    winner = REPORT.scores.test_winner
+    assert f"| score in percent | 80.00 | 75.00 | {winner:.2f} |" in text
+    assert "| against today |  | Worse, -5.0 (-9.0 to -1.0) | " in text
 
 
 def test_a_comparison_on_the_examples_that_chose_the_winner_is_called_flattering() -> None:

@@ -10,7 +10,7 @@ from support.worlds import NOW, RUN_ID, ago, compilation, compiled, planned, pub
 from swarm_operator.compilation.api import ConditionType, ObjectKind, Reason
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide.conditions import CONDITIONS, Finding, State, make, settled, timestamp
-from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
+from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, DriftStatus, Status
 from swarm_wire.names import WorkerReason
 from swarm_wire.report import Candidate, FailureGroup, Failures
 from swarm_wire.spending import Spending, Usage
@@ -194,6 +194,17 @@ def test_the_operator_sends_an_event_after_a_change_of_reason_round_or_run() -> 
 def test_reasons_that_need_attention_lead_to_events_of_the_type_warning() -> None:
     failed = make(world(), Finding(State.FAILED, WorkerReason.DATA_INVALID, "m"), NOW)
     assert [event.type for event in reports.events(Status(), failed)] == ["Warning"]
+
+
+@pytest.mark.parametrize(("verdict", "tells"), [("Worse", True), ("Same", False), ("Inconclusive", False)])
+def test_a_published_program_that_scores_worse_than_before_is_told_once(verdict: str, tells: bool) -> None:
+    before = make(world(), Finding(State.PUBLISHED, Reason.PUBLISHED, "m"), NOW)
+    found = DriftStatus(verdict=verdict, difference=-12.5, low=-20, high=-5, examples=50)
+    after = before.model_copy(update={"drift": found})
+    events = reports.events(before, after)
+    assert [(event.type, event.reason) for event in events] == [("Warning", "Drifted")] * tells
+    assert all("on the same 50 examples: -12.5 points (-20.0 to -5.0)" in event.message for event in events)
+    assert reports.events(after, after) == ()
 
 
 def test_long_messages_of_conditions_and_events_are_cut() -> None:

@@ -16,7 +16,7 @@ from support.looks import end_look, under_way, watch_of
 from support.operator_specs import spec
 from swarm_operator.cluster import errors
 from swarm_operator.cluster.resources import CONFIG_MAPS, JOBS, PODS
-from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, RERUN_AT
+from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, REQUESTED_AT, RERUN_AT
 from swarm_operator.compilation.model.world import Key
 from swarm_operator.settings import Settings
 from swarm_operator.trigger.api import CAUSE, KIND, TRIGGERS
@@ -338,6 +338,52 @@ def test_a_changed_config_map_begins_a_run_and_its_labels_do_not() -> None:
     look(cluster, key, 2)
     assert begun(cluster) == 2
     assert cause(cluster).startswith("configMaps ")
+
+
+# Drift
+
+
+def drifted(cluster: FakeCluster, verdict: str) -> None:
+    """Ends the run with this finding about the published program."""
+    end_run(cluster)
+    figures = {"difference": -20.0, "low": -30.0, "high": -10.0, "examples": 50}
+    cluster.of(COMPILATIONS)[0]["status"]["drift"] = {"verdict": verdict, **figures}
+
+
+def test_a_drift_begins_one_run_that_asks_the_models_anew_and_later_runs_reuse_that() -> None:
+    cluster, key = prepared(
+        git=None,
+        schedules=[{"cron": "0 * * * *"}],
+        recompileOnDrift=True,
+        template=template(drift={"sample": 50}),
+    )
+    look(cluster, key)
+    cluster.now += timedelta(hours=1)
+    look(cluster, key)
+    drifted(cluster, "Worse")
+    look(cluster, key, 2)
+    assert begun(cluster) == 2
+    anew = cause(cluster)
+    assert anew.startswith("drift r1 ")
+    annotations = cluster.of(COMPILATIONS)[0]["metadata"]["annotations"]
+    assert (annotations[REQUESTED_AT], RERUN_AT in annotations) == (anew, False)
+    drifted(cluster, "Same")
+    look(cluster, key, 3)
+    assert begun(cluster) == 2
+    cluster.now += timedelta(hours=1)
+    look(cluster, key)
+    annotations = cluster.of(COMPILATIONS)[0]["metadata"]["annotations"]
+    assert (annotations[REQUESTED_AT], annotations[RERUN_AT]) == (anew, cause(cluster))
+    assert cause(cluster).startswith("schedule ")
+
+
+@pytest.mark.parametrize("verdict", ["Same", "Better", "Inconclusive"])
+def test_only_a_worse_score_is_a_drift(verdict: str) -> None:
+    cluster, key = prepared(recompileOnDrift=True, template=template(drift={}))
+    see(cluster, key, 1)
+    drifted(cluster, verdict)
+    look(cluster, key, 2)
+    assert begun(cluster) == 1
 
 
 # Deaths

@@ -18,7 +18,7 @@ WIDTH = 100
 
 def markdown(report: Report) -> str:
     """Returns the report as Markdown."""
-    figures = (*_models(report), _scores(report), *_costs_in_use(report))
+    figures = (*_drift(report), *_models(report), _scores(report), *_costs_in_use(report))
     details = (*_flipped(report), *_prompts(report), *_failures(report), _costs(report), *_notes(report))
     return "\n\n".join([_verdict(report), *figures, *details]) + "\n"
 
@@ -51,6 +51,18 @@ def _rival(report: Report) -> str:
         return f"The baseline is the program with which the compile began{made}."
     on = f", on `{report.current_model}`" if report.current_model else ""
     return f"The winner is compared with the program that was published when the run began{made}{on}."
+
+
+def _drift(report: Report) -> Iterator[str]:
+    """Yields what the published program scores now, if it was asked anew."""
+    if report.drift is None:
+        return
+    told = f"The published program, asked {report.drift.examples} examples anew, against what it scored before: "
+    meaning = {
+        Verdict.WORSE: " **It scores worse: the model has probably changed behind its name.**",
+        Verdict.BETTER: " It scores better: the model has probably changed behind its name.",
+    }
+    yield f"{told}{report.drift}.{meaning.get(report.drift.verdict, '')}"
 
 
 def _models(report: Report) -> Iterator[str]:

@@ -290,6 +290,11 @@ class Report(Message):
     """The published program on the new model against the same program on today's model."""
     current_model: str = ""
     """The model on which the published program runs today; empty without spec.compare."""
+    drift: Comparison | None = None
+    """The published program on a sample, asked anew, against what it scored before; None without spec.drift.
+
+    Both scores are those on the model of this run.
+    """
     published_by: str = ""
     """Id of the run that has made the published program; empty if this run does not use one, or if it is not known."""
     compared_on: str = VALIDATION_SET

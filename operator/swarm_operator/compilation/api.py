@@ -130,6 +130,8 @@ class Reason(StrEnum):
     """The operator writes the winner to its ConfigMap, or a pod publishes it to git."""
     PUBLISHED = "Published"
     """The artifact is in its ConfigMap."""
+    DRIFTED = "Drifted"
+    """The published program scores worse than before on the same examples. Only an event has this reason."""
     GATE_NOT_PASSED = "GateNotPassed"
     """The winner does not meet spec.gate, so it is not published. The artifact of an earlier run stays."""
     PUBLISHED_PARTIAL = "PublishedPartial"

@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_camel
 
 from swarm_operator.compilation.api import ConditionType
 from swarm_wire.messages import Pushed
-from swarm_wire.report import Failures
+from swarm_wire.report import Comparison, Failures
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import MICRO, Spending
 
@@ -177,6 +177,23 @@ class FailuresStatus(StatusModel):
         return cls(**failures.model_dump(exclude={"groups", "bootstrapped"}), groups=groups)
 
 
+class DriftStatus(StatusModel):
+    """The published program, asked anew, against what it scored before. Figures are points of the score."""
+
+    verdict: str = Field(description="Better, Same, Worse or Inconclusive.", max_length=64)
+    difference: float = Field(description="Mean of the scores now, minus that of the scores before.")
+    low: float = Field(description="Lower end of the interval of the difference.")
+    high: float = Field(description="Upper end of the interval of the difference.")
+    examples: int = Field(description="Number of examples that were asked anew.")
+
+    @classmethod
+    def of(cls, found: Comparison | None) -> Self | None:
+        if found is None:
+            return None
+        figures = {name: round(getattr(found, name), 2) for name in ("difference", "low", "high")}
+        return cls(verdict=found.verdict.value, examples=found.examples, **figures)
+
+
 class ArtifactConfigMap(StatusModel):
     """A ConfigMap with program.json and report.json."""
 
@@ -268,6 +285,7 @@ class Status(KindStatus):
     usage: UsageStatus | None = Field(None, description="LM calls and tokens of this run, and their cost.")
     failures: FailuresStatus | None = Field(None, description="Examples that failed so far. Absent if none failed.")
     candidates: list[CandidateStatus] = Field([], description="The best candidates, best first.", max_length=5)
+    drift: DriftStatus | None = Field(None, description="What the published program scores now, with spec.drift.")
     artifact: ArtifactStatus | None = Field(None, description="The published program and its ConfigMap.")
     source: SourceStatus | None = Field(None, description="The commit of the program, if the run has fetched it.")
     waiting: WaitingStatus | None = Field(None, description="The reason that keeps the run from going on.")

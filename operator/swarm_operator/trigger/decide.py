@@ -17,14 +17,14 @@ from swarm_operator.trigger.api import Reason
 from swarm_operator.trigger.causes import Cause
 from swarm_operator.trigger.spec import TriggerSpec
 from swarm_operator.trigger.status import MOST_RUNS, RUNS, CauseStatus, RunStatus, TriggerStatus
-from swarm_operator.trigger.watches import CONFIG_MAPS, FAILURES, GIT, StartLook, Watching
+from swarm_operator.trigger.watches import CONFIG_MAPS, DRIFT, FAILURES, GIT, StartLook, Watching
 from swarm_operator.trigger.world import LookJob, World
 
 DAY = timedelta(hours=24)
 WORKS: Mapping[ConditionType, Truth] = {ConditionType.READY: "True"}
 STALLED: Mapping[ConditionType, Truth] = {ConditionType.READY: "False", ConditionType.STALLED: "True"}
 BEGUN = "its run has begun."
-CHANGED = {GIT: "files in git", CONFIG_MAPS: "a ConfigMap"}
+CHANGED = {GIT: "files in git", CONFIG_MAPS: "a ConfigMap", DRIFT: "a model behind its name"}
 LEAST_USD = 0.000001
 """A budget with less than this is spent."""
 
@@ -233,7 +233,8 @@ def _outcome(
         )
     own = spec.template.spec.limits.cost_usd
     limit = left if left is None or own is None else min(left, own)
-    action = StartRun(due, watching.content, limit, reuses=spec.reuse == "answers")
+    # Earlier answers are those of the model as it was before.
+    action = StartRun(due, watching.content, limit, reuses=spec.reuse == "answers" and due.kind != DRIFT)
     return _Outcome(Reason.STARTED, BEGUN, action)
 
 

@@ -25,6 +25,7 @@ from swarm_operator.trigger.api import (
 from swarm_operator.trigger.status import RunStatus, TriggerStatus
 from swarm_operator.trigger.world import LookJob, Owned, World
 from swarm_wire.pod_output import parse_commit
+from swarm_wire.report import Verdict
 
 Object = Mapping[str, Any]
 
@@ -60,10 +61,13 @@ def owned(found: Object, uid: str) -> Owned:
     cause, status = str((metadata.get("annotations") or {}).get(CAUSE, "")), seen.status
     if not objects.owned_by(metadata, uid):
         return Owned(False)
+    drift = status.drift
     made = Owned(
         True,
         cause,
         not cause,
+        drifted=(status.run_id or "") if drift is not None and drift.verdict == Verdict.WORSE else "",
+        requested_at=seen.requested_at or "",
         begun=_begun(metadata),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],

@@ -128,7 +128,9 @@ def compilation(world: World, action: StartRun) -> dict[str, Any]:
     """Returns the manifest of the trigger's Compilation, whose annotations request a run."""
     key, cause = world.key, str(action.cause)
     metadata = world.spec.template.metadata if world.spec else None
-    asks = api.RERUN_AT if action.reuses else api.REQUESTED_AT
+    kept = world.owned.requested_at if world.owned else ""
+    # A run reuses what was paid for since the last run that asked the models anew. So it must name that run's request.
+    asks = {api.RERUN_AT: cause, **({api.REQUESTED_AT: kept} if kept else {})}
     written: Mapping[str, str] = metadata.annotations if metadata else {}
     # Without the field, an apply would leave a suspended Compilation suspended.
     spec = {"suspend": False, **world.given["template"]["spec"]}
@@ -141,7 +143,12 @@ def compilation(world: World, action: StartRun) -> dict[str, Any]:
             "name": key.name,
             "namespace": key.namespace,
             "labels": {**(metadata.labels if metadata else {}), api.LABEL_MANAGED_BY: MANAGER},
-            "annotations": {**written, asks: cause, CAUSE: cause, BEGUN: json.dumps(dict(action.content))},
+            "annotations": {
+                **written,
+                **(asks if action.reuses else {api.REQUESTED_AT: cause}),
+                CAUSE: cause,
+                BEGUN: json.dumps(dict(action.content)),
+            },
             "ownerReferences": [owner(key, KIND)],
         },
         "spec": spec,

@@ -103,6 +103,11 @@ class TriggerSpec(SpecModel):
         False,
         description="true: a change of a ConfigMap whose content the template uses as program or data begins a run.",
     )
+    recompile_on_drift: bool = Field(
+        False,
+        description="true: if a run finds that the published program scores worse than before (template.spec.drift), "
+        "another run begins that asks the models anew.",
+    )
     reuse: Literal["answers", "none"] = Field(
         "answers",
         description="answers: a run reuses what earlier runs have paid for and what still holds, so a run of the same "
@@ -152,6 +157,8 @@ class TriggerSpec(SpecModel):
                 "git cannot watch one commit: write ref: {branch: main} in place of ref.commit in "
                 "template.spec.program.source.git"
             )
+        if self.recompile_on_drift and self.template.spec.drift is None:
+            raise ValueError("recompileOnDrift is true, and template.spec.drift is not set: write drift: {sample: 50}")
         if self.config_maps and not self.template.spec.config_maps():
             raise ValueError("configMaps is true, and template.spec takes neither program nor data from a ConfigMap")
         return self

@@ -35,11 +35,13 @@ class RunStatus(StatusModel):
 class WatchStatus(StatusModel):
     """Something that a trigger watches."""
 
-    kind: str = Field(description="git or configMaps.", max_length=64)
+    kind: str = Field(description="git, configMaps or drift.", max_length=64)
     watch: str | None = Field(None, description="Digest of what the spec says about it.", max_length=64)
     digest: str | None = Field(None, description="Digest of the watched content.", max_length=64)
     revision: str | None = Field(
-        None, description="The commit, or a part of the digest, with which this content was first seen.", max_length=64
+        None,
+        description="The commit, a part of the digest, or the run, with which this content was first seen.",
+        max_length=64,
     )
     since: str | None = Field(
         None, description="When this content was first seen.", json_schema_extra={"format": "date-time"}

@@ -1,4 +1,4 @@
-"""Follows what a trigger watches: files in git, and ConfigMaps (pure).
+"""Follows what a trigger watches: files in git, ConfigMaps, and whether a model has changed behind its name (pure).
 
 A change stays due until a run has begun for it. So a change that comes while a run is under way is not lost, and
 several changes begin one run.
@@ -26,6 +26,7 @@ from swarm_wire.words import sentence
 
 GIT: Final = "git"
 CONFIG_MAPS: Final = "configMaps"
+DRIFT: Final = "drift"
 FAILURES: Final = 3
 """After so many failed looks in a row, the trigger is Stalled. A mistake that only a person can mend counts as many."""
 LEAST_SECONDS: Final = 10
@@ -122,6 +123,10 @@ def follow(world: World, spec: TriggerSpec, now: datetime) -> Watching:
         found = before.get(CONFIG_MAPS) or WatchStatus(kind=CONFIG_MAPS, begun_digest=begun.get(CONFIG_MAPS))
         digest = world.config_maps
         statuses.append(_seen(found, digest, digest[:REVISION], now) if digest else found)
+    if spec.recompile_on_drift:
+        found = before.get(DRIFT) or WatchStatus(kind=DRIFT, begun_digest=begun.get(DRIFT))
+        run = world.owned.drifted if world.owned else ""
+        statuses.append(_seen(found, run, run, now) if run else found)
     return Watching(tuple(statuses), start, over, next_look)
 
 

@@ -23,6 +23,8 @@ class Owned:
         is_ours: whether the trigger owns it.
         cause: value of its annotation CAUSE.
         is_over: whether the run that the annotation has requested has ended.
+        drifted: id of its newest run, if that run has found that the published program scores worse than before.
+        requested_at: value of its annotation requested-at; runs reuse only what was paid for since then.
         begun: digests of the watched content for which its newest run began, by kind, as its annotation BEGUN has them.
         run: what its status says about its current run; None before it has one.
         uid: its uid, with `resource_version` for a write that must not hit another Compilation.
@@ -32,6 +34,8 @@ class Owned:
     cause: str = ""
     is_over: bool = True
     run: RunStatus | None = None
+    drifted: str = ""
+    requested_at: str = ""
     begun: Mapping[str, str] = field(default_factory=dict)
     uid: str = ""
     resource_version: str = ""

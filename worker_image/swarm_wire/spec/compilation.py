@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from swarm_wire.spec.artifact import Artifact
 from swarm_wire.spec.compare import Compare
 from swarm_wire.spec.data import Data
+from swarm_wire.spec.drift import Drift
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spec.journal import JournalStorage
 from swarm_wire.spec.limits import Limits
@@ -54,6 +55,11 @@ class CompilationSpec(SpecModel):
         None,
         description="Shows what a new model changes. The report then compares with the published program on the model "
         "on which it runs today. Default: no such comparison.",
+    )
+    drift: Drift | None = Field(
+        None,
+        description="Finds out whether a model has changed behind its name since the program was published. Default: "
+        "not.",
     )
     journal: JournalStorage | None = Field(
         None,
@@ -146,7 +152,8 @@ class CompilationSpec(SpecModel):
     def needs_published(self) -> bool:
         """Whether a run needs the program that is published when the run begins."""
         state = self.program.state
-        return (state is not None and state.published is True) or self.compares_published
+        starts = state is not None and state.published is True
+        return starts or self.compares_published or self.drift is not None
 
     @property
     def compares_published(self) -> bool:

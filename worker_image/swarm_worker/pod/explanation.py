@@ -51,6 +51,13 @@ def comparison(
     return compare(before, after, seed=seed, confidence=confidence) if before and after else None
 
 
+def drift(progress: Progress, *, seed: str, gate: Gate | None = None) -> Comparison | None:
+    """Compares the published program, asked anew, with what it scored before. None: nothing was asked anew."""
+    if (found := progress.drift) is None:
+        return None
+    return compare(found.before, found.now, seed=seed, confidence=(gate or Gate()).confidence)
+
+
 def costs(progress: Progress, prices: Prices) -> dict[str, Cost]:
     """Returns what the programs of the comparison cost, by the values of Which.
 

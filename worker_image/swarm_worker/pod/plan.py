@@ -29,7 +29,7 @@ from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, 
 from swarm_worker.journal.body_store import files_folder
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store, read_earlier
-from swarm_worker.pod import artifact, explanation, script
+from swarm_worker.pod import artifact, explanation, rivals, script
 from swarm_worker.pod.environment import Environment, load_compilation, load_environment, loading_user_code
 from swarm_worker.pod.process import Process, folder
 from swarm_worker.provider import budget
@@ -108,7 +108,7 @@ class Plan:
         calls.install(self._engine.calls, self._leave)
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
-            rival = self._rival(loaded.student)
+            rival = rivals.rival(self._environment.request, self._environment.models, loaded.student)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
         missing = published.notes(self._environment.request)
@@ -145,14 +145,6 @@ class Plan:
         self._engine.course.spend()
         self._put_artifact(winner)
         self._put_end(PlanOutcome.DONE)
-
-    def _rival(self, student: dspy.Module) -> script.Rival | None:
-        """Returns the published program if the winner is compared with it. Raises BadInput."""
-        spec = self._environment.request.spec
-        if (program := published.published_program(spec, student)) is None:
-            return None
-        models = self._environment.models.by_name
-        return script.Rival(program, models[spec.compare.current_model] if spec.compare else None)
 
     def _read_earlier(self) -> None:
         """Reads the journals of earlier runs. When a run begins, also deletes bodies that no journal names."""
@@ -327,7 +319,8 @@ class Plan:
             switch=explanation.comparison(
                 self._progress, seed=self._environment.request.run_id, gate=spec.gate, of=script.Which.SWITCHED
             ),
-            current_model=self._current_model(),
+            current_model=rivals.current_model(self._environment.request, self._progress),
+            drift=explanation.drift(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
             published_by=self._environment.request.published_by,
             compared_on=TEST_SET if loaded.data.test else scored_on,
             failures=self._failures(),
@@ -358,12 +351,6 @@ class Plan:
         header = ArtifactHeader(sha256=hashlib.sha256(program.encode()).hexdigest(), report=report.summary)
         body = artifact.written(program, report, self._environment.codec)
         self._process.put(Record(RecordKind.ARTIFACT, header.to_header(), body))
-
-    def _current_model(self) -> str:
-        """Returns the model on which the published program runs today; empty if the report does not compare models."""
-        spec = self._environment.request.spec
-        is_compared = spec.compare is not None and self._progress.against is script.Which.PUBLISHED
-        return spec.models.by_role[spec.compare.current_model].model if spec.compare and is_compared else ""
 
     def _notes(self) -> list[str]:
         """Returns the notes of all plans, each once."""

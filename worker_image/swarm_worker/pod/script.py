@@ -42,6 +42,13 @@ class Arm(NamedTuple):
     on_test: bool
 
 
+class Drifted(NamedTuple):
+    """Scores of the published program for each example of a sample, in percent."""
+
+    before: list[float]
+    now: list[float]
+
+
 @dataclass
 class Progress(BaseCallback):
     """The scores known so far. A plan reports them even if it ends before the compile does.
@@ -53,6 +60,7 @@ class Progress(BaseCallback):
         switched: likewise, on the new model.
         against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
+        drift: scores of the published program, as they were and asked anew.
         latest: returns what the program of the latest evaluation needed, as `Tally.latest` has it.
         needed: what `latest` returned after each of the report's own evaluations.
     """
@@ -70,6 +78,7 @@ class Progress(BaseCallback):
     best_program: Any = None
     best_score: float = -inf
     by_example: dict[Arm, list[float]] = field(default_factory=dict)
+    drift: Drifted | None = None
     latest: Callable[[], Needed] = lambda: ()
     needed: dict[Arm, Needed] = field(default_factory=dict)
     _open: dict[str, Any] = field(default_factory=dict)
@@ -117,10 +126,23 @@ class Rival:
 
     Attributes:
         today: the model on which the program runs today, if the run has a new one.
+        is_compared: whether the winner is compared with it.
+        anew: the same program, to be asked some examples anew, if the run looks for a drift.
     """
 
     program: dspy.Module
     today: dspy.LM | None = None
+    is_compared: bool = True
+    anew: "Anew | None" = None
+
+
+@dataclass(frozen=True)
+class Anew:
+    """The published program with models for which no earlier answer counts, and the number of examples to ask."""
+
+    program: dspy.Module
+    lm: dspy.LM
+    sample: int
 
 
 def run(
@@ -137,14 +159,14 @@ def run(
     Args:
         scored: the examples that student and winner are scored on.
         test: further examples to score on, if any, which the optimizer never sees.
-        published: the published program, if the winner is compared with it.
+        published: the published program, if the report compares anything with it.
 
     Raises:
         BadInput: the metric's values cannot be added up.
         CompileFailed: the optimizer raised an exception.
     """
     progress.validation = scored
-    progress.against = Which.BASELINE if published is None else Which.PUBLISHED
+    progress.against = Which.PUBLISHED if published is not None and published.is_compared else Which.BASELINE
     examples = list(scored)
 
     def score(program: dspy.Module, arm: Arm) -> float:
@@ -165,7 +187,15 @@ def run(
     if test:
         progress.test_winner = score(winner, Arm(Which.WINNER, on_test=True))
     # These evaluations are the last ones, so the compile is the same with and without them.
-    if published is not None:
+    if published is not None and published.anew is not None:
+        sample = (test or examples)[: published.anew.sample]
+        before = _evaluate(published.program, metric, sample)
+        with dspy.context(lm=published.anew.lm):
+            now = _evaluate(published.anew.program, metric, sample)
+        scores = [_in_order(each.results, sample) for each in (before, now)]
+        if scores[0] is not None and scores[1] is not None:
+            progress.drift = Drifted(scores[0], scores[1])
+    if published is not None and published.is_compared:
         with dspy.context(lm=published.today) if published.today else nullcontext():
             progress.published = score(published.program, Arm(Which.PUBLISHED, on_test=bool(test)))
         if published.today is not None:

@@ -19,17 +19,19 @@ FIRST: Final = "this Compilation had published none when the run began"
 WITHOUT: Final = {
     "spec.gate.against": "Write against: baseline",
     "spec.compare": "Remove compare, and write against: baseline if there is a gate,",
+    "spec.drift": "Remove drift",
 }
 
 
 def published_program(spec: CompilationSpec, student: dspy.Module) -> dspy.Module | None:
-    """Returns the published program if the winner is compared with it and there is one; otherwise None.
+    """Returns the published program if the report compares anything with it and there is one; otherwise None.
 
     Call it before the compile, which may change the student. Raises BadInput if the program cannot be loaded.
     """
-    if not spec.compares_published or not _file().is_file():
+    asks = spec.compares_published or spec.drift is not None
+    if not asks or not _file().is_file():
         return None
-    field = "spec.gate.against" if spec.compare is None else "spec.compare"
+    field = "spec.compare" if spec.compare else "spec.gate.against" if spec.compares_published else "spec.drift"
     program = student.deepcopy()
     load_state(
         program,
@@ -54,6 +56,8 @@ def notes(request: RunRequest) -> Iterator[str]:
     why = request.unpublished or FIRST
     if state is not None and state.published:
         yield f"spec.program.state asks for the published program, and {why}: the student starts as its code makes it."
+    if request.spec.drift is not None:
+        yield f"spec.drift asks for the published program, and {why}: nothing is asked anew."
     if request.spec.compare is not None:
         yield f"spec.compare asks for the published program, and {why}: the winner is compared with the baseline."
     elif gate is not None and gate.against == "published":

@@ -14,6 +14,7 @@ from swarm_operator.compilation.status import (
     ArtifactStatus,
     CandidateStatus,
     Condition,
+    DriftStatus,
     FailuresStatus,
     KindStatus,
     ProgressStatus,
@@ -25,7 +26,7 @@ from swarm_operator.compilation.status import (
     WaitingStatus,
 )
 from swarm_wire.messages import PROGRAM_FILES, PlanOutcome
-from swarm_wire.report import Failures, Scores
+from swarm_wire.report import Failures, Scores, Verdict
 from swarm_wire.spending import MICRO
 
 Truth = Literal["True", "False", "Unknown"]
@@ -168,6 +169,7 @@ def make(world: World, finding: Finding, now: datetime) -> Status:
             CandidateStatus(name=candidate.name, score=round(candidate.score, 2), bound=candidate.bound or None)
             for candidate in (report.candidates if report else [])[:CANDIDATES]
         ],
+        drift=DriftStatus.of(report.drift) if report else None,
         artifact=finding.published or before.artifact,
         source=_source(world) or (before.source if same_run else None),
         waiting=waiting,
@@ -191,9 +193,23 @@ def events(before: Status, after: Status) -> tuple[Event, ...]:
     if new is None:
         return ()
     was = (before.run_id, before.round, old.reason, old.status) if old else ()
-    if was == (after.run_id, after.round, new.reason, new.status):
+    changed = was != (after.run_id, after.round, new.reason, new.status)
+    calm: Literal["Normal", "Warning"] = "Normal" if new.reason in CALM else "Warning"
+    ready = (Event(calm, new.reason, new.message, after.run_id or ""),) if changed else ()
+    return (*ready, *_drifted(before, after))
+
+
+def _drifted(before: Status, after: Status) -> tuple[Event, ...]:
+    """Returns an event if the published program has just turned out to score worse than before."""
+    found = after.drift
+    if found is None or found.verdict != Verdict.WORSE or found == before.drift:
         return ()
-    return (Event("Normal" if new.reason in CALM else "Warning", new.reason, new.message, after.run_id or ""),)
+    message = (
+        f"the published program scores worse than before on the same {found.examples} examples: "
+        f"{found.difference:+.1f} points ({found.low:+.1f} to {found.high:+.1f}). The model has probably changed "
+        "behind its name."
+    )
+    return (Event("Warning", Reason.DRIFTED, message, after.run_id or ""),)
 
 
 def _conditions(before: Status, finding: Finding, generation: int, now: datetime) -> list[Condition]:

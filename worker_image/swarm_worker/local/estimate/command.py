@@ -138,9 +138,8 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
 
 def _published(spec: CompilationSpec, report: Report) -> int:
     """Returns about how many LM calls the published program's evaluation makes, which the dry run does not have."""
-    if not spec.compares_published:
-        return 0
-    examples = (report.comparison.examples if report.comparison else 0) * (1 if spec.compare is None else 2)
+    examples = 0 if report.comparison is None else report.comparison.examples * spec.compares_published
+    examples = examples * (1 if spec.compare is None else 2) + (spec.drift.sample if spec.drift else 0)
     return math.ceil(examples * max((cost.calls for cost in report.costs.values()), default=1))
 
 
