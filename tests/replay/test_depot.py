@@ -9,6 +9,7 @@ import pytest
 
 from support.compiles import Case, LocalRun, run_local, start_local
 from support.kills import wait_for_requests
+from support.sampling import sample
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import read_folder
 
@@ -44,7 +45,7 @@ def test_a_run_whose_records_have_their_bodies_in_a_depot_has_the_same_winner(
     assert all(record.header["stored"] for record in kept)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", sample([signal.SIGTERM, signal.SIGKILL], 2), ids=lambda number: number.name)
 def test_a_killed_run_resumes_from_the_depot(
     number: int, providers: Any, tmp_path: Path, undisturbed: tuple[LocalRun, int]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.compiles import Case, StockRun, run_local
+from support.sampling import sample
 
 CASE = Case("", parameters={"num_candidate_programs": 3, "max_labeled_demos": 6}, validation=24, teacher=True)
 
@@ -33,7 +34,7 @@ def statuses(provider: Any) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     "rates",
-    [{"requestsPerMinute": 900, "group": "all"}, {"concurrency": 3, "group": "all"}],
+    sample([{"requestsPerMinute": 900, "group": "all"}, {"concurrency": 3, "group": "all"}], 2),
     ids=lambda rates: next(iter(rates)),
 )
 def test_all_workers_together_keep_to_a_limit_of_requests(
