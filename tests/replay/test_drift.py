@@ -59,6 +59,23 @@ def test_a_model_that_changes_behind_its_name_is_told_and_costs_the_sample_only(
     assert "**It scores worse: the model has probably changed behind its name.**" in text
 
 
+def test_a_sample_that_was_never_asked_before_is_not_compared(port: int, tmp_path: Path) -> None:
+    with model(port, 0.9, knowledge=KNOWLEDGE) as provider:
+        run(MIDDLING, provider, tmp_path, drift=False)
+        other = run(replace(MIDDLING, client="litellm_proxy"), provider, tmp_path)
+    [note] = [text for text in other.report["notes"] if "drift" in text]
+    assert note.startswith("spec.drift compares nothing in this run: no earlier run has asked")
+    assert other.report.get("drift") is None
+
+
+def test_a_program_whose_code_has_changed_is_not_compared(port: int, tmp_path: Path) -> None:
+    with model(port, 0.9, knowledge=KNOWLEDGE) as provider:
+        run(replace(MIDDLING, program="One"), provider, tmp_path, drift=False)
+        done = run(MIDDLING, provider, tmp_path)
+    [note] = [text for text in done.report["notes"] if "drift" in text]
+    assert note.endswith("the program's code no longer fits the published program.")
+
+
 def test_a_first_run_says_that_nothing_is_asked_anew(providers: Any, tmp_path: Path) -> None:
     done = run(MIDDLING, providers(3), tmp_path)
     [note] = done.report["notes"]

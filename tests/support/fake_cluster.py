@@ -27,6 +27,7 @@ from typing import Any
 from swarm_operator.cluster import errors
 from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER, PODS, Resource
 from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, FINALIZER, KIND, LABEL_RUN
+from swarm_operator.trigger.api import TRIGGERS
 from swarm_wire import names
 from swarm_wire.messages import (
     ArtifactHeader,
@@ -313,7 +314,7 @@ class FakeCluster:
         uids = {item["metadata"]["uid"] for item in self.objects.values()}
         for (plural, name), item in list(self.objects.items()):
             resource = next(
-                known for known in (COMPILATIONS, CONFIG_MAPS, JOBS, PODS, EVENTS) if known.plural == plural
+                known for known in (COMPILATIONS, TRIGGERS, CONFIG_MAPS, JOBS, PODS, EVENTS) if known.plural == plural
             )
             owners = item["metadata"].get("ownerReferences") or []
             marked = "deletionTimestamp" in item["metadata"]

@@ -219,6 +219,9 @@ def test_a_run_gets_what_is_left_of_the_budget_as_its_limit() -> None:
             "git watches the repository of template.spec.program.source.git, which is not set",
         ),
         ({"configMaps": True, "template": WITHOUT_CONFIG_MAPS}, "takes neither program nor data"),
+        ({"recompileOnDrift": True}, "template.spec.drift is not set"),
+        ({"recompileOnDrift": True, "template": template(drift={})}, "needs template.spec.data.test"),
+        ({"reuse": "none", "template": template(drift={})}, "write reuse: answers"),
         (
             {"template": {"spec": {**spec(), "metrc": {}}}},
             "spec.template.spec.metrc is not a field. Did you mean metric?",

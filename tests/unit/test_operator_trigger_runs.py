@@ -102,7 +102,7 @@ def test_the_status_lists_the_run_and_the_next_cause_begins_another() -> None:
     )
     cluster.now += timedelta(hours=1)
     look(cluster, key)
-    assert owned(cluster)["metadata"]["annotations"] == {REQUESTED_AT: ONE, CAUSE: ONE, BEGUN: "{}"}
+    assert owned(cluster)["metadata"]["annotations"] == {REQUESTED_AT: ONE, RERUN_AT: ONE, CAUSE: ONE, BEGUN: "{}"}
 
 
 def test_a_run_under_way_is_left_alone_and_the_status_says_so() -> None:

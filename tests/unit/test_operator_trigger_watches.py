@@ -343,6 +343,9 @@ def test_a_changed_config_map_begins_a_run_and_its_labels_do_not() -> None:
 # Drift
 
 
+TESTED = {**spec()["data"], "test": {"configMap": {"name": "triage-data", "key": "test.jsonl"}}}
+
+
 def drifted(cluster: FakeCluster, verdict: str) -> None:
     """Ends the run with this finding about the published program."""
     end_run(cluster)
@@ -355,7 +358,7 @@ def test_a_drift_begins_one_run_that_asks_the_models_anew_and_later_runs_reuse_t
         git=None,
         schedules=[{"cron": "0 * * * *"}],
         recompileOnDrift=True,
-        template=template(drift={"sample": 50}),
+        template=template(drift={"sample": 50}, data=TESTED),
     )
     look(cluster, key)
     cluster.now += timedelta(hours=1)
@@ -366,7 +369,7 @@ def test_a_drift_begins_one_run_that_asks_the_models_anew_and_later_runs_reuse_t
     anew = cause(cluster)
     assert anew.startswith("drift r1 ")
     annotations = cluster.of(COMPILATIONS)[0]["metadata"]["annotations"]
-    assert (annotations[REQUESTED_AT], RERUN_AT in annotations) == (anew, False)
+    assert (annotations[REQUESTED_AT], annotations[RERUN_AT]) == (anew, anew)
     drifted(cluster, "Same")
     look(cluster, key, 3)
     assert begun(cluster) == 2
@@ -377,9 +380,34 @@ def test_a_drift_begins_one_run_that_asks_the_models_anew_and_later_runs_reuse_t
     assert cause(cluster).startswith("schedule ")
 
 
+def test_a_run_for_a_drift_and_another_change_asks_the_models_anew() -> None:
+    cluster, key = prepared(recompileOnDrift=True, template=template(drift={}, data=TESTED))
+    see(cluster, key, 1)
+    see(cluster, key, 2)
+    drifted(cluster, "Worse")
+    look(cluster, key, 2)
+    annotations = cluster.of(COMPILATIONS)[0]["metadata"]["annotations"]
+    assert annotations[REQUESTED_AT] == annotations[RERUN_AT] == cause(cluster)
+    assert cause(cluster).startswith("git ")
+    end_run(cluster)
+    look(cluster, key, 2)
+    assert begun(cluster) == 2
+
+
+def test_a_drift_of_a_run_that_has_not_ended_stops_nothing() -> None:
+    cluster, key = prepared(
+        recompileOnDrift=True, concurrencyPolicy="Replace", template=template(drift={}, data=TESTED)
+    )
+    see(cluster, key, 1)
+    drifted(cluster, "Worse")
+    del cluster.of(COMPILATIONS)[0]["status"]["completionTime"]
+    look(cluster, key, 2)
+    assert begun(cluster) == 1
+
+
 @pytest.mark.parametrize("verdict", ["Same", "Better", "Inconclusive"])
 def test_only_a_worse_score_is_a_drift(verdict: str) -> None:
-    cluster, key = prepared(recompileOnDrift=True, template=template(drift={}))
+    cluster, key = prepared(recompileOnDrift=True, template=template(drift={}, data=TESTED))
     see(cluster, key, 1)
     drifted(cluster, verdict)
     look(cluster, key, 2)

@@ -491,3 +491,6 @@ def test_a_comparison_names_another_model_than_the_student(name: str) -> None:
     [problem] = problems(models=models, compare={"currentModel": name})
     assert f"compare.currentModel is '{name}': write the name of a model in models other than student." in problem
     assert parsed(models=models, compare={"currentModel": "today"}).needs_published
+    program = {**a_spec()["program"], "adapter": {"twoStep": {}}}
+    [problem] = problems(models=models, compare={"currentModel": "today"}, program=program)
+    assert "needs models.extraction" in problem

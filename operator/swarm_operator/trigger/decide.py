@@ -233,8 +233,9 @@ def _outcome(
         )
     own = spec.template.spec.limits.cost_usd
     limit = left if left is None or own is None else min(left, own)
-    # Earlier answers are those of the model as it was before.
-    action = StartRun(due, watching.content, limit, reuses=spec.reuse == "answers" and due.kind != DRIFT)
+    # One run is for all changes, so it asks the models anew if one of the changes is a drift.
+    drifted = any(change.kind == DRIFT for change in watching.changes(now))
+    action = StartRun(due, watching.content, limit, reuses=spec.reuse == "answers" and not drifted)
     return _Outcome(Reason.STARTED, BEGUN, action)
 
 

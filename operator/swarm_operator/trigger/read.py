@@ -61,12 +61,12 @@ def owned(found: Object, uid: str) -> Owned:
     cause, status = str((metadata.get("annotations") or {}).get(CAUSE, "")), seen.status
     if not objects.owned_by(metadata, uid):
         return Owned(False)
-    drift = status.drift
+    has_drifted = status.drift is not None and status.drift.verdict == Verdict.WORSE
     made = Owned(
         True,
         cause,
         not cause,
-        drifted=(status.run_id or "") if drift is not None and drift.verdict == Verdict.WORSE else "",
+        drifted=(status.run_id or "") if has_drifted and status.completion_time else "",
         requested_at=seen.requested_at or "",
         begun=_begun(metadata),
         uid=metadata["uid"],
@@ -83,7 +83,7 @@ def owned(found: Object, uid: str) -> Owned:
     rests = stalled is not None or (ready is not None and ready.reason == api.Reason.SUSPENDED)
     run = RunStatus(
         run_id=status.run_id,
-        cause=cause if is_newest and cause in (seen.rerun_at, seen.requested_at) else "",
+        cause=cause if is_newest and cause == seen.rerun_at else "",
         start_time=status.start_time,
         completion_time=status.completion_time,
         reason=ready.reason if ready else "",

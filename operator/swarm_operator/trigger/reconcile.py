@@ -130,7 +130,7 @@ def compilation(world: World, action: StartRun) -> dict[str, Any]:
     metadata = world.spec.template.metadata if world.spec else None
     kept = world.owned.requested_at if world.owned else ""
     # A run reuses what was paid for since the last run that asked the models anew. So it must name that run's request.
-    asks = {api.RERUN_AT: cause, **({api.REQUESTED_AT: kept} if kept else {})}
+    since = kept if action.reuses else cause
     written: Mapping[str, str] = metadata.annotations if metadata else {}
     # Without the field, an apply would leave a suspended Compilation suspended.
     spec = {"suspend": False, **world.given["template"]["spec"]}
@@ -145,7 +145,8 @@ def compilation(world: World, action: StartRun) -> dict[str, Any]:
             "labels": {**(metadata.labels if metadata else {}), api.LABEL_MANAGED_BY: MANAGER},
             "annotations": {
                 **written,
-                **(asks if action.reuses else {api.REQUESTED_AT: cause}),
+                **({api.REQUESTED_AT: since} if since else {}),
+                api.RERUN_AT: cause,
                 CAUSE: cause,
                 BEGUN: json.dumps(dict(action.content)),
             },

@@ -157,8 +157,19 @@ class TriggerSpec(SpecModel):
                 "git cannot watch one commit: write ref: {branch: main} in place of ref.commit in "
                 "template.spec.program.source.git"
             )
-        if self.recompile_on_drift and self.template.spec.drift is None:
+        drift, test = self.template.spec.drift, self.template.spec.data.test
+        if drift is not None and self.reuse == "none":
+            raise ValueError(
+                "template.spec.drift compares with what earlier runs have asked, and reuse: none leaves that out: "
+                "write reuse: answers"
+            )
+        if self.recompile_on_drift and drift is None:
             raise ValueError("recompileOnDrift is true, and template.spec.drift is not set: write drift: {sample: 50}")
+        if self.recompile_on_drift and test is None:
+            raise ValueError(
+                "recompileOnDrift needs template.spec.data.test: on the examples that chose the winner, its score "
+                "falls by itself when they are asked again"
+            )
         if self.config_maps and not self.template.spec.config_maps():
             raise ValueError("configMaps is true, and template.spec takes neither program nor data from a ConfigMap")
         return self

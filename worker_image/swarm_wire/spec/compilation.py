@@ -108,6 +108,17 @@ class CompilationSpec(SpecModel):
         return self
 
     @model_validator(mode="after")
+    def _both_models_are_read_alike(self) -> Self:
+        adapter = self.program.adapter
+        needs = self.compare is not None and adapter is not None and adapter.two_step is not None
+        if needs and self.models.extraction is None:
+            raise ValueError(
+                "compare with program.adapter.twoStep needs models.extraction: without it, the new model would read "
+                "the answers of today's model"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _answers_are_bounded(self) -> Self:
         """Checks that answers have a maximum length, because pods count an answer's tokens before they spend them."""
         limited = [name for name in ("total_tokens", "cost_usd") if getattr(self.limits, name) is not None]

@@ -78,6 +78,15 @@ class Store(Journal):
             calls -= named
         return Reused(cells=len(cells), calls=paid + len(calls))
 
+    def was_known(self, key: str) -> bool:
+        """Whether this run has paid for no LM call of a cell, since earlier runs have asked all of them."""
+        if self._earlier(key) is not None:
+            return True
+        if key not in self:
+            return False
+        result = self.result(key)
+        return result.usage.calls == 0 and bool(result.reused)
+
     def calls_by_cell(self) -> Counter[str]:
         """Returns the number of LM calls of each cell that has a result.
 

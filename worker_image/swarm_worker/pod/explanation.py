@@ -17,6 +17,8 @@ from swarm_worker.user.data import Data
 
 SHOWN = 300
 """How many characters of copied text a report shows."""
+DRIFT_CONFIDENCE = 0.99
+"""A trigger looks for a drift each night, so a false alarm must be rarer than with a gate."""
 SEPARATES = 8
 """So many unchanged words in a row separate two new parts of instructions."""
 
@@ -51,11 +53,10 @@ def comparison(
     return compare(before, after, seed=seed, confidence=confidence) if before and after else None
 
 
-def drift(progress: Progress, *, seed: str, gate: Gate | None = None) -> Comparison | None:
+def drift(progress: Progress, *, seed: str) -> Comparison | None:
     """Compares the published program, asked anew, with what it scored before. None: nothing was asked anew."""
-    if (found := progress.drift) is None:
-        return None
-    return compare(found.before, found.now, seed=seed, confidence=(gate or Gate()).confidence)
+    found = progress.drift
+    return compare(found.before, found.now, seed=seed, confidence=DRIFT_CONFIDENCE) if found is not None else None
 
 
 def costs(progress: Progress, prices: Prices) -> dict[str, Cost]:

@@ -70,7 +70,12 @@ class Plan:
             depot.end = self._leave
         ending = os.environ.pop(names.ENV_PARTIAL, "")
         self._ending = Ending.model_validate_json(ending) if ending else None
-        self._progress = script.Progress(keeps_best=self._ending is not None, latest=lambda: self._engine.tally.latest)
+        self._progress = script.Progress(
+            keeps_best=self._ending is not None,
+            latest=lambda: self._engine.tally.latest,
+            was_known=lambda: all(map(self._store.was_known, self._engine.course.latest)),
+            note=process.note,
+        )
         looks_ahead = os.environ.pop(names.ENV_LOOKAHEAD, "1") != "0"
         swarm, limits = environment.request.spec.swarm, environment.request.spec.limits
         # A plan for a partial artifact picks the best complete candidate, so it prunes none.
@@ -108,7 +113,8 @@ class Plan:
         calls.install(self._engine.calls, self._leave)
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
-            rival = rivals.rival(self._environment.request, self._environment.models, loaded.student)
+            given = self._environment
+            rival = rivals.rival(given.request, given.models, loaded.student, self._process.note, self._ending is None)
             compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
         self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
         missing = published.notes(self._environment.request)
@@ -320,7 +326,7 @@ class Plan:
                 self._progress, seed=self._environment.request.run_id, gate=spec.gate, of=script.Which.SWITCHED
             ),
             current_model=rivals.current_model(self._environment.request, self._progress),
-            drift=explanation.drift(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
+            drift=explanation.drift(self._progress, seed=self._environment.request.run_id),
             published_by=self._environment.request.published_by,
             compared_on=TEST_SET if loaded.data.test else scored_on,
             failures=self._failures(),

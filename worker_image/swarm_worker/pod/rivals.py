@@ -1,33 +1,56 @@
 """The published program, as a run compares it: with the winner, on today's model, or asked anew."""
 
 import hashlib
+from collections.abc import Callable
 
 import dspy
 
 from swarm_wire.messages import RunRequest
+from swarm_worker.errors import BadInput
 from swarm_worker.pod.script import Anew, Progress, Rival, Which
 from swarm_worker.user.models import Models
 from swarm_worker.user.published import published_program
 
 
-def rival(request: RunRequest, models: Models, student: dspy.Module) -> Rival | None:
-    """Returns the published program if the report compares anything with it. Raises BadInput if it cannot be loaded."""
+def rival(
+    request: RunRequest, models: Models, student: dspy.Module, note: Callable[[str], object], may_ask: bool
+) -> Rival | None:
+    """Returns the published program if the report compares anything with it.
+
+    Args:
+        note: takes a sentence for the report.
+        may_ask: whether the run may ask the program anything anew. A run that a limit has ended may not.
+
+    Raises BadInput if the program cannot be loaded, and the winner is to be compared with it.
+    """
     spec = request.spec
-    if (program := published_program(spec, student)) is None:
+    try:
+        program = published_program(spec, student)
+    except BadInput:
+        if spec.compares_published:
+            raise
+        note("spec.drift compares nothing in this run: the program's code no longer fits the published program.")
         return None
+    if program is None:
+        return None
+    own = {name: predictor.lm for name, predictor in student.named_predictors()}
+    for name, predictor in program.named_predictors():
+        # A saved program has neither the keys nor the endpoints of its models.
+        predictor.lm = own.get(name)
     return Rival(
         program,
         today=models.by_name[spec.compare.current_model] if spec.compare else None,
         is_compared=spec.compares_published,
-        anew=_anew(program, models.student, request.run_id, spec.drift.sample) if spec.drift else None,
+        anew=_anew(program, models.student, request.run_id, spec.drift.sample) if spec.drift and may_ask else None,
     )
 
 
 def _anew(program: dspy.Module, student: dspy.LM, run_id: str, sample: int) -> Anew:
-    copied = program.deepcopy()
-    for predictor in copied.predictors():
-        if predictor.lm is not None:
-            predictor.lm = _renewed(predictor.lm, run_id)
+    copied, renewed = program.deepcopy(), dict[int, dspy.LM]()
+    for predictor, original in zip(copied.predictors(), program.predictors(), strict=True):
+        if (lm := original.lm) is not None:
+            # Predictors that share a model must share the renewed one, too: BestOfN and Refine need that.
+            predictor.lm = renewed.setdefault(id(lm), _renewed(lm, run_id))
     return Anew(copied, _renewed(student, run_id), sample)
 
 

@@ -62,6 +62,8 @@ class Progress(BaseCallback):
         by_example: scores of the report's own evaluations, by example, in percent.
         drift: scores of the published program, as they were and asked anew.
         latest: returns what the program of the latest evaluation needed, as `Tally.latest` has it.
+        was_known: whether earlier runs have asked all LM calls of the latest evaluation.
+        note: takes a sentence for the report.
         needed: what `latest` returned after each of the report's own evaluations.
     """
 
@@ -80,6 +82,8 @@ class Progress(BaseCallback):
     by_example: dict[Arm, list[float]] = field(default_factory=dict)
     drift: Drifted | None = None
     latest: Callable[[], Needed] = lambda: ()
+    was_known: Callable[[], bool] = lambda: True
+    note: Callable[[str], object] = lambda text: None
     needed: dict[Arm, Needed] = field(default_factory=dict)
     _open: dict[str, Any] = field(default_factory=dict)
 
@@ -187,20 +191,35 @@ def run(
     if test:
         progress.test_winner = score(winner, Arm(Which.WINNER, on_test=True))
     # These evaluations are the last ones, so the compile is the same with and without them.
-    if published is not None and published.anew is not None:
-        sample = (test or examples)[: published.anew.sample]
-        before = _evaluate(published.program, metric, sample)
-        with dspy.context(lm=published.anew.lm):
-            now = _evaluate(published.anew.program, metric, sample)
-        scores = [_in_order(each.results, sample) for each in (before, now)]
-        if scores[0] is not None and scores[1] is not None:
-            progress.drift = Drifted(scores[0], scores[1])
     if published is not None and published.is_compared:
         with dspy.context(lm=published.today) if published.today else nullcontext():
             progress.published = score(published.program, Arm(Which.PUBLISHED, on_test=bool(test)))
         if published.today is not None:
             progress.switched = score(published.program, Arm(Which.SWITCHED, on_test=bool(test)))
+    if published is not None and published.anew is not None:
+        _look_for_drift(published.program, published.anew, metric, test or examples, progress)
     return winner
+
+
+def _look_for_drift(
+    program: dspy.Module, anew: Anew, metric: Callable[..., Any], examples: list[Any], progress: Progress
+) -> None:
+    """Asks the published program a sample anew, if it is known what it has scored on the sample before."""
+    sample = examples[: anew.sample]
+    before = _in_order(_evaluate(program, metric, sample).results, sample)
+    if not progress.was_known():
+        progress.note(f"spec.drift compares nothing in this run: {UNKNOWN}.")
+        return
+    with dspy.context(lm=anew.lm):
+        now = _in_order(_evaluate(anew.program, metric, sample).results, sample)
+    if progress.was_known():
+        progress.note(f"spec.drift compares nothing: {FIXED}.")
+    elif before is not None and now is not None:
+        progress.drift = Drifted(before, now)
+
+
+UNKNOWN = "no earlier run has asked the published program these examples with these models and this code"
+FIXED = "the program asks only models that it holds itself, and none of them can be asked anew"
 
 
 def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:

@@ -60,6 +60,11 @@ class Course:
         self._used_by_kind.append((kind, keys))
         self.used.update(keys)
 
+    @property
+    def latest(self) -> Sequence[str]:
+        """Returns the keys of the results of the latest effect."""
+        return self._used_by_kind[-1][1] if self._used_by_kind else ()
+
     def prices(self) -> dict[str, float]:
         """Returns how many LM calls a cell takes, by the kind of its effect.
 
