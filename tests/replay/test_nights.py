@@ -8,10 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from simulated_provider.testing import RunningProvider, running_provider
 from support.compiles import KNOWLEDGE, Case
 from support.fake_cluster import NAMESPACE, Object
 from support.real_pods import NAME, SETTINGS, RealPods, Run, cluster_spec
+from support.sampling import sample
 from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS
 from swarm_operator.compilation.api import API_VERSION, COMPILATIONS
 from swarm_operator.compilation.model.world import Key
@@ -109,12 +112,15 @@ def provider(port: int, capability: float, **options: Any) -> Iterator[RunningPr
         yield running
 
 
-def test_seven_nights_cost_calls_only_after_a_change_and_a_silent_change_of_the_model_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("capability", sample([0.9], 2))
+def test_seven_nights_cost_calls_only_after_a_change_and_a_silent_change_of_the_model_is_told(
+    tmp_path: Path, capability: float
+) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     nights = Nights(f"http://127.0.0.1:{port}/v1", tmp_path)
-    with provider(port, 0.9, knowledge=KNOWLEDGE) as running:
+    with provider(port, capability, knowledge=KNOWLEDGE) as running:
         first = nights.night(running)
         assert first > 0
         assert nights.night(running) == 0, "nothing has changed"
