@@ -5,7 +5,6 @@ fails.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from support.compiles import ROOT
+from testbed.shell import free_port
 
 OUR_FAULT = "a fault of ours"
 """The operator logs these words with an unexpected exception."""
@@ -65,7 +65,7 @@ class Operator:
             "KUBECONFIG": str(config),
             **{f"SWARM_OPERATOR_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        self._port = _free_port()
+        self._port = free_port()
         self._environment["SWARM_OPERATOR_LIVENESS_PORT"] = str(self._port)
         self._log_file = folder / "operator.log"
         self._log: IO[bytes] | None = None
@@ -187,10 +187,3 @@ class Operator:
             return False
         finally:
             connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

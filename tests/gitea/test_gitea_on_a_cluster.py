@@ -18,6 +18,7 @@ from support.e2e import TRIAGE, little, triage_namespace
 from support.installed import installed
 from support.real_gitea import RealGitea, reachable
 from testbed import Cluster
+from testbed.shell import free_port
 
 __all__ = ["installed"]
 
@@ -140,9 +141,7 @@ def receiver(namespace: Namespace, folder: Path) -> Iterator[str]:
     keys = folder / "keys"
     keys.mkdir()
     (keys / "key").write_text(KEY, encoding="utf-8")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),

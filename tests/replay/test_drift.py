@@ -1,6 +1,5 @@
 """With spec.drift, a run asks the published program some examples anew, and says whether it scores worse."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 from replay.test_published import MIDDLING, program, report
 from simulated_provider.testing import running_provider
 from support.compiles import KNOWLEDGE, Case, LocalRun, counted, run_local
+from testbed.shell import free_port
 
 SAMPLE = 22
 
@@ -28,9 +28,7 @@ def run(case: Case, provider: Any, folder: Path, *, drift: bool = True) -> Local
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_port()
 
 
 @contextmanager

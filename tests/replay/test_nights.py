@@ -1,7 +1,6 @@
 """A trigger makes a run each night, with real plans and workers and a simulated clock."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from swarm_operator.compilation.model.world import Key
 from swarm_operator.compilation.reconcile import Reconciler
 from swarm_operator.trigger.api import KIND, TRIGGERS
 from swarm_operator.trigger.reconcile import Reconciler as TriggerReconciler
+from testbed.shell import free_port
 
 CASE = Case("", parameters={"num_candidate_programs": 2, "max_labeled_demos": 4}, validation=24)
 SAMPLE = 24
@@ -116,9 +116,7 @@ def provider(port: int, capability: float, **options: Any) -> Iterator[RunningPr
 def test_seven_nights_cost_calls_only_after_a_change_and_a_silent_change_of_the_model_is_told(
     tmp_path: Path, capability: float
 ) -> None:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     nights = Nights(f"http://127.0.0.1:{port}/v1", tmp_path)
     with provider(port, capability, knowledge=KNOWLEDGE) as running:
         first = nights.night(running)

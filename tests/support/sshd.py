@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.shell import free_port
+
 CACHE = Path.home() / ".cache/dspy-swarm/sshd"
 PACKAGES = ("openssh-server", "libwrap0", "libnss-wrapper")
 SECONDS = 30.0
@@ -87,9 +89,7 @@ def running(folder: Path, found: tuple[Path, dict[str, str]]) -> Iterator[Sshd]:
     key(folder / "host")
     identity = key(folder / "identity")
     shutil.copy(folder / "identity.pub", folder / "authorized_keys")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {
         "Port": port,
         "ListenAddress": "127.0.0.1",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import cache
-from testbed.shell import CommandError, run, say
+from testbed.shell import CommandError, free_port, run, say
 
 MODULE = "code.gitea.io/gitea@v1.26.4"
 # mattn's SQLite needs cgo. Without the tags there is no SQLite at all.
@@ -84,7 +84,7 @@ def running(ca_file: Path, certificate: Path, key: Path, address: str = "127.0.0
         shutil.copytree(built, folder / "program")
         for name, path in (("cert.pem", certificate), ("key.pem", key)):
             shutil.copyfile(path, folder / name)
-        port = _free_port(address)
+        port = free_port(address)
         (folder / "app.ini").write_text(_configuration(folder, address, port), encoding="utf-8")
         account = _Account.of(folder)
         account.run("migrate")
@@ -190,12 +190,6 @@ def _configuration(folder: Path, address: str, port: int) -> str:
     for name, values in sections.items():
         lines += [f"[{name}]", *(f"{key} = {value}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as found:
-        found.bind((address, 0))
-        return int(found.getsockname()[1])
 
 
 def _answers(address: str, port: int) -> bool:

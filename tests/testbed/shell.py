@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -62,3 +63,10 @@ def succeeds(*command: str | Path, env: Mapping[str, str] | None = None) -> bool
 def say(message: str) -> None:
     """Tell the user on standard error what begins now. Standard output is only for results."""
     print(f"[{time.monotonic() - _START:5.0f}s] {message}", file=sys.stderr, flush=True)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """Return a port of this address on which nothing listens now."""
+    with socket.socket() as found:
+        found.bind((address, 0))
+        return int(found.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed import cache
-from testbed.shell import CommandError, run, say
+from testbed.shell import CommandError, free_port, run, say
 
 VERSION = "v1.9.6"
 KUSTOMIZE, SOURCE = "kustomize-controller", "source-controller"
@@ -113,7 +112,7 @@ def running(kubeconfig: Path) -> Iterator[Flux]:
         CommandError: one does not start. The message ends with what it has printed.
     """
     folder = Path(tempfile.mkdtemp(prefix="dspy-swarm-flux-"))
-    storage = f"127.0.0.1:{_free_port()}"
+    storage = f"127.0.0.1:{free_port()}"
     flags: dict[str, list[str]] = {
         SOURCE: [
             f"--storage-addr={storage}",
@@ -135,7 +134,7 @@ def running(kubeconfig: Path) -> Iterator[Flux]:
 
 @contextmanager
 def _serving(name: str, flags: list[str], kubeconfig: Path, log: Path) -> Iterator[None]:
-    health = f"127.0.0.1:{_free_port()}"
+    health = f"127.0.0.1:{free_port()}"
     command = [
         str(programs() / name),
         "--watch-all-namespaces",
@@ -167,9 +166,3 @@ def _is_ready(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
