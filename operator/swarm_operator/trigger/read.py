@@ -130,10 +130,7 @@ def _look(job: Object, pod: Object | None) -> LookJob | None:
         number=int(number),
         watch=str((metadata.get("annotations") or {}).get(ANNOTATION_WATCH, "")),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-        is_over=any(
-            condition.get("type") in objects.OVER and condition.get("status") == "True"
-            for condition in (job.get("status") or {}).get("conditions") or ()
-        ),
+        is_over=objects.is_finished(job),
         pod=objects.pod(pod) if pod is not None else None,
         commit=parse_commit(objects.termination_message(pod), nonce) if pod is not None else None,
     )

@@ -93,22 +93,15 @@ def digest_of(watch: Watch) -> str:
 
 def follow(world: World, spec: TriggerSpec, now: datetime) -> Watching:
     """Returns what the trigger watches, after what this pass has read."""
-    begun = world.owned.begun if world.owned else {}
-    # The Compilation says for which content its run has begun, even if the operator died before it wrote the status.
-    before = {
-        watch.kind: watch.model_copy(update={"begun_digest": begun.get(watch.kind, watch.begun_digest)})
-        for watch in world.status.watches
-    }
     statuses, start, over, next_look = list[WatchStatus](), None, world.looks, None
     if spec.git is not None and spec.source is not None:
         watch = _watch(spec, spec.source, spec.git.paths)
         wanted = digest_of(watch)
-        git = before.get(GIT) or WatchStatus(kind=GIT, begun_digest=begun.get(GIT))
+        git = _before(world, GIT)
         if git.watch != wanted:
             # The spec has changed. What was seen of another branch or of other files says nothing.
             git = WatchStatus(kind=GIT, watch=wanted, looks=git.looks, begun_digest=git.begun_digest)
-        fitting = [look for look in world.looks if look.number > git.looks and look.watch == wanted]
-        current = fitting[0] if fitting else None
+        current = next((look for look in world.looks if look.number > git.looks and look.watch == wanted), None)
         if current is not None:
             result = _result(current, now)
             git = _looked(git, current, result, now) if result else _waiting(git, current)
@@ -120,14 +113,22 @@ def follow(world: World, spec: TriggerSpec, now: datetime) -> Watching:
                 start = StartLook(number, watch)
         statuses.append(git)
     if spec.config_maps:
-        found = before.get(CONFIG_MAPS) or WatchStatus(kind=CONFIG_MAPS, begun_digest=begun.get(CONFIG_MAPS))
-        digest = world.config_maps
+        found, digest = _before(world, CONFIG_MAPS), world.config_maps
         statuses.append(_seen(found, digest, digest[:REVISION], now) if digest else found)
     if spec.recompile_on_drift:
-        found = before.get(DRIFT) or WatchStatus(kind=DRIFT, begun_digest=begun.get(DRIFT))
-        run = world.owned.drifted if world.owned else ""
+        found, run = _before(world, DRIFT), world.owned.drifted if world.owned else ""
         statuses.append(_seen(found, run, run, now) if run else found)
     return Watching(tuple(statuses), start, over, next_look)
+
+
+def _before(world: World, kind: str) -> WatchStatus:
+    """Returns what is known of something that is watched.
+
+    The Compilation says for which content its run has begun, even if the operator died before it wrote the status.
+    """
+    watch = next((each for each in world.status.watches if each.kind == kind), WatchStatus(kind=kind))
+    begun = world.owned.begun if world.owned else {}
+    return watch.model_copy(update={"begun_digest": begun.get(kind, watch.begun_digest)})
 
 
 def _watch(spec: TriggerSpec, source: GitSource, paths: list[str]) -> Watch:

@@ -85,16 +85,19 @@ class World:
     looks: tuple[LookJob, ...] = ()
     config_maps: str | None = None
 
-    @cached_property
+    @property
     def spec(self) -> TriggerSpec | None:
         """Returns the parsed spec, or None if the spec is invalid. Then `problems` says why."""
-        return None if self.problems else TriggerSpec.model_validate(self.given, by_alias=True, by_name=False)
+        return self._parsed if isinstance(self._parsed, TriggerSpec) else None
 
-    @cached_property
+    @property
     def problems(self) -> str:
         """Returns the mistakes in the spec as clauses."""
+        return self._parsed if isinstance(self._parsed, str) else ""
+
+    @cached_property
+    def _parsed(self) -> TriggerSpec | str:
         try:
-            TriggerSpec.model_validate(self.given, by_alias=True, by_name=False)
+            return TriggerSpec.model_validate(self.given, by_alias=True, by_name=False)
         except ValidationError as error:
             return "; ".join(map(str, problems(error, TriggerSpec)))
-        return ""

@@ -100,12 +100,8 @@ class Receiver:
     async def _ask(self, namespace: str, name: str) -> None:
         # The time is that of the write, so it is later than every webhook that this write is for.
         await asyncio.sleep(FOLD_SECONDS)
-        written = asyncio.create_task(self._write(namespace, name))
         # A webhook that comes during the write needs another write.
         del self._pending[namespace, name]
-        await written
-
-    async def _write(self, namespace: str, name: str) -> None:
         operations = [{"op": "add", "path": PATH, "value": timestamp(self._clock())}]
         try:
             await self._kube.patch(TRIGGERS, namespace, name, operations, subresource="status")

@@ -107,7 +107,7 @@ def owned_by(metadata: Object, uid: str) -> bool:
 
 def job(found: Object) -> Job | None:
     """Converts a Job. Returns None if its labels are not the operator's."""
-    metadata, status = found["metadata"], found.get("status") or {}
+    metadata = found["metadata"]
     labels = metadata.get("labels") or {}
     try:
         shards = list(_shards(found["spec"]))
@@ -125,13 +125,16 @@ def job(found: Object) -> Job | None:
             needed=frozenset(source["name"] for source in shards if not source.get("optional")),
             allowance=_allowance(metadata),
             is_partial=ANNOTATION_PARTIAL in (metadata.get("annotations") or {}),
-            finished=any(
-                condition.get("type") in OVER and condition.get("status") == "True"
-                for condition in status.get("conditions") or ()
-            ),
+            finished=is_finished(found),
         )
     except (KeyError, ValueError):
         return None
+
+
+def is_finished(job: Object) -> bool:
+    """Whether a Job starts no more pods, as the Job controller says."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(_is(conditions, type_) for type_ in OVER)
 
 
 def _role(labels: Object) -> ObjectKind:
