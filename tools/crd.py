@@ -259,7 +259,7 @@ def _trigger_columns() -> list[Schema]:
         _column("Suspended", ".spec.suspend", "Whether no cause begins a run.", "boolean"),
         _column("Last", ".status.last.time", "The newest cause.", "date"),
         _column("Outcome", ".status.last.outcome", "What came of it."),
-        _column("Next", ".status.nextTime", "When the next cause happens."),
+        _column("Next", ".status.nextTime", "The next time of the schedules."),
         _column("Run", ".status.runs[0].reason", "The state of the newest run."),
         _column("Age", ".metadata.creationTimestamp", "Since its creation.", "date"),
         _column("Message", f"{READY}.message", "What is the case, for people.", priority=1),

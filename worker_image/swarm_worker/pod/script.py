@@ -24,6 +24,10 @@ from swarm_worker.user.optimizer import Compile
 Needed = Sequence[Mapping[str, Usage] | None]
 """What a program needed for each example, as in `Result.needed`."""
 
+UNKNOWN = "no earlier run has asked the published program these examples with these models and this code"
+FIXED = "the program asks only models that it holds itself, and none of them can be asked anew"
+"""Why a run looks for no drift."""
+
 
 class Which(StrEnum):
     """A program that the report scores."""
@@ -216,10 +220,6 @@ def _look_for_drift(
         progress.note(f"spec.drift compares nothing: {FIXED}.")
     elif before is not None and now is not None:
         progress.drift = Drifted(before, now)
-
-
-UNKNOWN = "no earlier run has asked the published program these examples with these models and this code"
-FIXED = "the program asks only models that it holds itself, and none of them can be asked anew"
 
 
 def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
