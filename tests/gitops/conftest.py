@@ -43,7 +43,7 @@ def programs() -> Path:
 
 
 @pytest.fixture
-def controllers(installed: Cluster, programs: Path) -> Iterator[Flux]:
+def controllers(installed: Cluster, namespace: Namespace, programs: Path) -> Iterator[Flux]:
     crds = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((programs / "crds").iterdir())]
     items = {"apiVersion": "v1", "kind": "List", "items": [crd for crd in crds if crd]}
     installed.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(items))
@@ -51,3 +51,5 @@ def controllers(installed: Cluster, programs: Path) -> Iterator[Flux]:
         installed.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=60s")
     with flux.running(installed.kubeconfig) as running:
         yield running
+        # Flux's finalizers would keep the namespace after the controllers have ended.
+        namespace.kubectl("delete", "kustomizations,gitrepositories", "--all", "--timeout=60s")
