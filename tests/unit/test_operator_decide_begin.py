@@ -288,7 +288,7 @@ PROGRAM = [
                 "in a ConfigMap that another Compilation owns",
                 {"owner_uid": "somebody"},
                 ARTIFACT.sha256,
-                "ConfigMap 'triage-artifact' of the published artifact is not this Compilation's",
+                "ConfigMap 'triage-artifact' of the published artifact is not that of its Compilation",
             ),
             (
                 "that another field manager has edited",

@@ -14,7 +14,7 @@ from swarm_wire.spec.limits import Limits
 from swarm_wire.spec.models import Models
 from swarm_wire.spec.optimizers import Optimizer
 from swarm_wire.spec.program import Metric, Program
-from swarm_wire.spec.references import SecretKeyRef
+from swarm_wire.spec.references import CompilationRef, SecretKeyRef
 from swarm_wire.spec.schema import SpecModel
 from swarm_wire.spec.swarm import Swarm
 from swarm_wire.spec.variables import Variable, VariablesFrom
@@ -60,6 +60,11 @@ class CompilationSpec(SpecModel):
         None,
         description="Finds out whether a model has changed behind its name since the program was published. Default: "
         "not.",
+    )
+    predecessor: CompilationRef | None = Field(
+        None,
+        description="A Compilation whose paid results this one reuses, as those of its own earlier runs. Until this "
+        "one has published a program, that one's published program counts as published. Default: none.",
     )
     journal: JournalStorage | None = Field(
         None,

@@ -5,6 +5,12 @@ from pydantic import Field
 from swarm_wire.spec.schema import Key, Name, SpecModel
 
 
+class CompilationRef(SpecModel):
+    """Another Compilation in the same namespace."""
+
+    name: Name = Field(description="Name of the Compilation.")
+
+
 class ConfigMapRef(SpecModel):
     """A ConfigMap in the Compilation's namespace."""
 

@@ -49,8 +49,12 @@ def is_published(program: str) -> bool:
 
 
 def notes(request: RunRequest) -> Iterator[str]:
-    """Yields what the report says about a published program that the spec asks for and the run does not have."""
+    """Yields what the report says about what the spec asks for and the run does not have: the published program, and
+    results of the predecessor.
+    """
     state, gate = request.spec.program.state, request.spec.gate
+    if request.alone is not None:
+        yield f"The run reuses nothing of a predecessor: {request.alone}."
     if not request.spec.needs_published or _file().is_file():
         return
     why = request.unpublished or FIRST

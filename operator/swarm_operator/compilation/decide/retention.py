@@ -79,7 +79,8 @@ def compaction(s: Situation) -> MergeShards | None:
     """
     taken = mounted(s)
     runs = [s.world.journal.of(ObjectKind.RESULTS)]
-    runs += [list(its) for _, its in groupby(s.world.earlier_shards, lambda shard: shard.run_id)]
+    own = [shard for shard in s.world.earlier_shards if shard.run_id in s.world.earlier]
+    runs += [list(its) for _, its in groupby(own, lambda shard: shard.run_id)]
     read = {shard.name for shards in runs for shard in shards} | s.world.superfluous
     altered = {found.run_id for found in s.world.maps if found.kind == ObjectKind.RESULTS and found.name not in read}
     for shards in runs:

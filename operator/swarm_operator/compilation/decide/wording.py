@@ -106,6 +106,13 @@ def without_published(finding: Finding, why: str | None) -> Finding:
     return replace(finding, message=f"{finding.message} The run begins without the published program: {why}.")
 
 
+def alone(finding: Finding, why: str | None) -> Finding:
+    """Adds why the run that begins reuses nothing of its predecessor, if the spec names one."""
+    if why is None:
+        return finding
+    return replace(finding, message=f"{finding.message} The run reuses nothing of a predecessor: {why}.")
+
+
 def planning(s: Situation) -> Finding:
     return Finding(State.RUNNING, Reason.PLANNING, f"round {s.planned}: a plan replays the optimizer from the journal.")
 

@@ -8,7 +8,15 @@ from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import retention
 from swarm_operator.compilation.decide.conditions import State, is_over, settled
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.world import Compilation, Job, MapRef, Pod, PublishedArtifact, Run
+from swarm_operator.compilation.model.world import (
+    Compilation,
+    Job,
+    MapRef,
+    Pod,
+    Predecessor,
+    PublishedArtifact,
+    Run,
+)
 from swarm_operator.settings import Settings
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec.compilation import CompilationSpec
@@ -56,10 +64,15 @@ class Course:
         return self.spec.artifact_name(self.compilation.key.name) if self.spec else None
 
     @property
-    def published_name(self) -> str | None:
+    def predecessor_name(self) -> str | None:
+        """Returns the name of the predecessor, while the run is under way."""
+        named = self.spec.predecessor if self.spec else None
+        return named.name if named and not is_over(self.compilation) else None
+
+    def published_name(self, predecessor: Predecessor | None) -> str | None:
         """Returns the name of the ConfigMap with the published artifact, if the run that begins now needs it."""
         begins = self.run is None and self.spec is not None and self.spec.needs_published
-        published = self.compilation.status.artifact
+        published = self.compilation.status.artifact or (predecessor.artifact if predecessor else None)
         return published.config_map.name if begins and published and published.config_map else None
 
 
@@ -108,17 +121,51 @@ def course(seen: Objects, settings: Settings) -> Course:
     return Course(compilation, run, tuple(run_id for _, run_id in sorted(others)))
 
 
-def reading(seen: Objects, of: Course, artifact: PublishedArtifact | None, settings: Settings) -> Reading:
+def predecessor(of: Course, other: Objects | None) -> Predecessor:
+    """Returns what the run reuses of its predecessor.
+
+    Args:
+        other: the predecessor and its objects; None if there is no such Compilation.
+    """
+    name = f"Compilation {of.predecessor_name!r}, which spec.predecessor names,"
+    if other is None:
+        return Predecessor(why_not=f"{name} does not exist")
+    found = other.compilation
+    if found.key.uid == of.compilation.key.uid:
+        return Predecessor(why_not=f"{name} is this one itself")
+    if of.run is not None:
+        # The run reuses those of its beginning: if results vanished, a later plan would meet other answers.
+        return Predecessor(found.key.uid, found.status.artifact, tuple(of.run.request.inherited), other.maps)
+    if of.compilation.requested_at is not None:
+        return Predecessor(found.key.uid, found.status.artifact, why_not="requested-at asks the models anew")
+    requests = {request.run_id: request for request in other.requests.values()}
+    opened = sorted((each.created_at, each.run_id) for each in other.maps if each.kind == ObjectKind.RUN)
+    valid = [request for _, run_id in opened if (request := requests.get(run_id)) is not None]
+    valid = [request for request in valid if request.requested_at == found.requested_at]
+    # Pods of this Compilation do not mount the depot with the bodies of such results.
+    runs = tuple(request.run_id for request in valid if request.spec.journal is None)
+    why_not = f"{name} keeps its results in spec.journal" if valid and not runs else None
+    return Predecessor(found.key.uid, found.status.artifact, runs, other.maps, why_not)
+
+
+def reading(
+    seen: Objects,
+    of: Course,
+    artifact: PublishedArtifact | None,
+    settings: Settings,
+    predecessor: Predecessor | None = None,
+) -> Reading:
     """Returns the names of the ConfigMaps to read next.
 
     Args:
         artifact: the ConfigMap that has the name of the run's artifact, as it is in the cluster.
     """
-    compilation, maps = of.compilation, seen.maps
+    compilation, others = of.compilation, predecessor or Predecessor()
+    maps = (*others.maps, *seen.maps)
     over = is_over(compilation)
     is_published = settled(compilation.status, compilation.run_id) is State.PUBLISHED
     rests = over and not (is_published and compilation.lacks(artifact))
-    earlier = () if over else tuple(retention.reusable(of.earlier, maps, settings.journal_bytes))
+    earlier = () if over else tuple(retention.reusable([*others.runs, *of.earlier], maps, settings.journal_bytes))
     own = {} if rests else {found.name: found for found in maps if found.run_id == compilation.run_id}
     results = {found.name: found for found in maps if found.run_id in earlier and found.kind == ObjectKind.RESULTS}
     inputs = tuple(sorted(of.spec.needed_config_maps())) if of.spec and not over else ()

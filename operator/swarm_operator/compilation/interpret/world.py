@@ -13,6 +13,7 @@ from swarm_operator.compilation.model.world import (
     AssignmentMap,
     Harvest,
     Pod,
+    Predecessor,
     PublishedArtifact,
     PublishedProgram,
     World,
@@ -45,6 +46,7 @@ class Facts:
         outputs: outputs of the run's pods.
         rejections: uid of a Job -> why the API server admits none of the Job's pods.
         published: the published program, if the run that begins now needs it.
+        predecessor: the predecessor, while a run that names one is under way.
     """
 
     artifact: PublishedArtifact | None
@@ -52,6 +54,7 @@ class Facts:
     outputs: Sequence[Output]
     rejections: Mapping[str, str]
     published: PublishedProgram | None = None
+    predecessor: Predecessor | None = None
 
 
 def journals(of: Course, reading: Reading, contents: Iterable[object]) -> Journals:
@@ -91,6 +94,7 @@ def interpreted(seen: Objects, of: Course, reading: Reading, found: Journals, fa
         published=facts.published,
         maps=seen.maps,
         earlier=of.earlier,
+        predecessor=facts.predecessor,
         earlier_shards=found.earlier,
         superfluous=found.superfluous,
         harvest=_harvest(seen, of, found.journal, facts.outputs) if run else Harvest(),

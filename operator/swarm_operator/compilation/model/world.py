@@ -13,7 +13,7 @@ from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.roles import ROLES, Retried
 from swarm_operator.compilation.model.shards import Journal, Shard
-from swarm_operator.compilation.status import Status
+from swarm_operator.compilation.status import ArtifactStatus, Status
 from swarm_wire.messages import Assignment, Commit, RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Framed
@@ -307,6 +307,25 @@ class PublishedProgram:
 
 
 @dataclass(frozen=True)
+class Predecessor:
+    """The Compilation that spec.predecessor names.
+
+    Attributes:
+        uid: its uid; empty if there is nothing to reuse.
+        artifact: what its status says about its published artifact.
+        runs: ids of its runs whose results may be used, oldest first.
+        maps: the operator's ConfigMaps for it.
+        why_not: why the run reuses nothing of it, as a clause; None if it does.
+    """
+
+    uid: str = ""
+    artifact: ArtifactStatus | None = None
+    runs: tuple[str, ...] = ()
+    maps: tuple[MapRef, ...] = ()
+    why_not: str | None = None
+
+
+@dataclass(frozen=True)
 class NewPlan:
     """The output of a completed plan: the tasks of its round, and the records that complete the plan."""
 
@@ -345,7 +364,8 @@ class World:
         published: the published program, if a run is about to begin that needs it; None if its ConfigMap is gone.
         maps: the operator's ConfigMaps for this Compilation, of all runs.
         earlier: ids of other runs with the same requested-at, oldest first.
-        earlier_shards: the reusable results of those runs, while a run is under way.
+        predecessor: the Compilation that the spec names as predecessor; None if it names none, or if the run is over.
+        earlier_shards: the reusable results of those runs and of the predecessor's, while a run is under way.
         superfluous: names of shards whose records are all in larger shards. They are in no journal, and no pod mounts
             them.
     """
@@ -362,6 +382,7 @@ class World:
     published: PublishedProgram | None = None
     maps: tuple[MapRef, ...] = ()
     earlier: tuple[str, ...] = ()
+    predecessor: Predecessor | None = None
     earlier_shards: tuple[Shard, ...] = ()
     superfluous: frozenset[str] = frozenset()
     harvest: Harvest = field(default_factory=Harvest)

@@ -12,9 +12,18 @@ from swarm_operator.cluster import errors
 from swarm_operator.cluster.client import Kube, Object
 from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER, PODS
 from swarm_operator.compilation.api import COMPILATIONS, LABEL_MANAGED_BY, LABEL_UID, ObjectKind
-from swarm_operator.compilation.interpret.course import Objects, course, reading
+from swarm_operator.compilation.interpret.course import Course, Objects, course, predecessor, reading
 from swarm_operator.compilation.interpret.world import Facts, interpreted, journals, pods_of_the_run
-from swarm_operator.compilation.model.world import Job, Key, MapRef, Pod, PublishedArtifact, PublishedProgram, World
+from swarm_operator.compilation.model.world import (
+    Job,
+    Key,
+    MapRef,
+    Pod,
+    Predecessor,
+    PublishedArtifact,
+    PublishedProgram,
+    World,
+)
 from swarm_operator.compilation.observe import objects
 from swarm_operator.compilation.observe.config_maps import MapReader
 from swarm_operator.compilation.observe.pod_logs import LogReader
@@ -23,6 +32,11 @@ from swarm_wire.messages import RunRequest
 
 REJECTION_AGE: Final = 5.0
 """Seconds that a Job may have no pods before the operator looks for the reason."""
+
+
+def selector(uid: str) -> str:
+    """Returns the label selector of the operator's objects for a Compilation."""
+    return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}={uid}"
 
 
 class Observer:
@@ -78,30 +92,47 @@ class Observer:
         # that were already released.
         jobs = await self.jobs()
         pods = await self.pods()
-        listed = await self._own_maps()
-        maps = tuple(map(objects.map_ref, listed.values()))
-        seen = Objects(objects.compilation(given), jobs, pods, maps, await self._requests(listed, maps))
+        listed = await self._maps_of(self._key.uid)
+        seen = await self._objects(given, jobs, pods, listed)
         of = course(seen, self._settings)
         artifact = await self._artifact(of.artifact_name)
-        wanted = reading(seen, of, artifact, self._settings)
+        before = await self._predecessor(of, listed)
+        wanted = reading(seen, of, artifact, self._settings, before)
         contents = [await self._maps.content(listed[name]["metadata"]) for name in wanted.maps]
         found = journals(of, wanted, contents)
         inputs = {name: await self._maps.keys(name) for name in wanted.inputs}
         self._maps.forget_all_but(wanted.kept)
         is_asked = of.run is not None and not wanted.rests
         outputs = await self._logs.read(pods_of_the_run(seen, of), found.journal, now) if is_asked else []
-        published = await self._published(of.published_name)
-        facts = Facts(artifact, inputs, outputs, await self._rejections(jobs, pods, now), published)
+        published = await self._published(of.published_name(before))
+        facts = Facts(artifact, inputs, outputs, await self._rejections(jobs, pods, now), published, before)
         return interpreted(seen, of, wanted, found, facts)
 
     @property
     def _selector(self) -> str:
-        return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}={self._key.uid}"
+        return selector(self._key.uid)
 
-    async def _own_maps(self) -> dict[str, Object]:
-        """Returns the operator's ConfigMaps of all runs by name, without their content."""
-        found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=self._selector, metadata_only=True)
-        return {item["metadata"]["name"]: item for item in found if objects.owned_by(item["metadata"], self._key.uid)}
+    async def _maps_of(self, uid: str) -> dict[str, Object]:
+        """Returns the operator's ConfigMaps of all runs of a Compilation by name, without their content."""
+        found = await self._kube.select(CONFIG_MAPS, self._key.namespace, labels=selector(uid), metadata_only=True)
+        return {item["metadata"]["name"]: item for item in found if objects.owned_by(item["metadata"], uid)}
+
+    async def _objects(
+        self, given: Object, jobs: tuple[Job, ...], pods: tuple[Pod, ...], listed: Mapping[str, Object]
+    ) -> Objects:
+        maps = tuple(map(objects.map_ref, listed.values()))
+        return Objects(objects.compilation(given), jobs, pods, maps, await self._requests(listed, maps))
+
+    async def _predecessor(self, of: Course, listed: dict[str, Object]) -> Predecessor | None:
+        """Returns the predecessor, and adds its ConfigMaps to `listed`; None if the run that is under way has none."""
+        if (name := of.predecessor_name) is None:
+            return None
+        given = await self._kube.get(COMPILATIONS, self._key.namespace, name)
+        if given is None:
+            return predecessor(of, None)
+        its = await self._maps_of(given["metadata"]["uid"])
+        listed.update(its)
+        return predecessor(of, await self._objects(given, (), (), its))
 
     async def _requests(self, listed: Mapping[str, Object], maps: Sequence[MapRef]) -> dict[str, RunRequest]:
         """Returns name of a ConfigMap -> the RunRequest in that ConfigMap, if the RunRequest is readable."""
