@@ -34,7 +34,7 @@ def test_an_invalid_spec_is_refused(namespace: Namespace, spec: dict[str, Any], 
 @pytest.mark.parametrize(
     ("causes", "says"),
     [
-        ({}, "nothing begins a run: write schedules, git or configMaps"),
+        ({}, "nothing begins a run: write schedules, git, configMaps or models"),
         ({"schedules": []}, "nothing begins a run"),
         ({"git": {"intervalSeconds": 5}}, "intervalSeconds"),
         ({"configMaps": True, "models": {}}, "models"),

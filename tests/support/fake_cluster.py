@@ -334,12 +334,12 @@ class FakeCluster:
             return
         pods = [pod for pod in self.of(PODS) if pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == uid]
         # An index has only one pod (backoffLimitPerIndex is 0), even if somebody deletes the pod.
-        seen = job.setdefault("indexes", [])
+        seen, completions = job.setdefault("indexes", []), spec.get("completions", 1)
         active = sum(pod["status"]["phase"] in ("Pending", "Running") for pod in pods)
-        if len(seen) == spec["completions"] and not active:
+        if len(seen) == completions and not active:
             job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
-        for index in map(str, range(spec["completions"])):
-            if index not in seen and active < spec["parallelism"]:
+        for index in map(str, range(completions)):
+            if index not in seen and active < spec.get("parallelism", 1):
                 active += 1
                 seen.append(index)
                 template = copy.deepcopy(spec["template"])
@@ -403,7 +403,7 @@ class FakeCluster:
         """Fails a Job as its podFailurePolicy says: all its pods end, and no new pod starts."""
         for job in self.of(JOBS):
             if job["metadata"]["uid"] == job_uid:
-                job["indexes"] = list(map(str, range(job["spec"]["completions"])))
+                job["indexes"] = list(map(str, range(job["spec"].get("completions", 1))))
         for pod in self.of(PODS):
             if pod["metadata"]["ownerReferences"][0]["uid"] == job_uid and pod["status"]["phase"] != "Succeeded":
                 self.remove(PODS, pod["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""Looks at git repositories in a FakeCluster: it plays the Job controller, the kubelet and the pod."""
+"""Looks at git repositories and at models in a FakeCluster: it plays the Job controller, the kubelet and the pod."""
 
 from support.fake_cluster import FakeCluster, Object
 from swarm_operator.cluster.resources import JOBS, PODS
@@ -21,7 +21,11 @@ def watch_of(job: Object) -> Watch:
 
 
 def end_look(
-    cluster: FakeCluster, found: Watched | None, exit_code: int = 0, reason: str | None = None, message: str = ""
+    cluster: FakeCluster,
+    found: Watched | list[str] | None,
+    exit_code: int = 0,
+    reason: str | None = None,
+    message: str = "",
 ) -> None:
     """Lets the pod of the look that is under way end.
 
@@ -33,7 +37,8 @@ def end_look(
     nonce = object_names.nonce(job["metadata"]["labels"][LABEL_TRIGGER], name)
     commit = Writer(lambda _: None, nonce).commit(exit_code, reason, message or None)
     assert commit.schema_version == SCHEMA_VERSION
-    text = commit_text(commit.model_copy(update={"watched": found}))
+    field = "listed" if isinstance(found, list) else "watched"
+    text = commit_text(commit.model_copy(update={field: found}))
     template = job["spec"]["template"]["metadata"]
     ended = {"exitCode": exit_code, "message": text, "finishedAt": f"{cluster.now:%Y-%m-%dT%H:%M:%SZ}"}
     job["status"] = {"conditions": [{"type": "Failed" if exit_code else "Complete", "status": "True"}]}

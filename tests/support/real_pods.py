@@ -16,7 +16,7 @@ from typing import Any
 from support.compiles import PATHS, Case, environment
 from support.fake_cluster import NAMESPACE, FakeCluster, Object, StandIn, _sources
 from swarm_operator.cluster.resources import CONFIG_MAPS, JOBS
-from swarm_operator.compilation.api import COMPILATIONS, ConditionType
+from swarm_operator.compilation.api import COMPILATIONS, LABEL_UID, ConditionType
 from swarm_operator.compilation.model.world import Key
 from swarm_operator.compilation.reconcile import Reconciler
 from swarm_operator.compilation.status import Status
@@ -179,8 +179,12 @@ class Run:
         self._operator = Reconciler(self.cluster, SETTINGS, clock=lambda: self.cluster.now)
 
     @property
+    def _compilation(self) -> Object:
+        return self.cluster.of(COMPILATIONS, self._key.name)[0]
+
+    @property
     def status(self) -> Status:
-        return Status.of(self.cluster.of(COMPILATIONS)[0]["status"])
+        return Status.of(self._compilation["status"])
 
     @property
     def ready(self) -> tuple[str, str, str]:
@@ -192,14 +196,14 @@ class Run:
     @property
     def artifact(self) -> dict[str, Any]:
         """Returns the program and the report of the artifact."""
-        found = self.cluster.of(CONFIG_MAPS, f"{NAME}-artifact")[0]["data"]
+        found = self.cluster.of(CONFIG_MAPS, f"{self._key.name}-artifact")[0]["data"]
         program, report = json.loads(found[names.PROGRAM_FILE]), json.loads(found[names.REPORT_FILE])
         program.pop("metadata")
         return {"program": program, "report": report}
 
     def limit(self, **limits: Any) -> None:
         """Replaces spec.limits."""
-        found = self.cluster.of(COMPILATIONS)[0]
+        found = self._compilation
         found["spec"]["limits"] = limits
         found["metadata"]["generation"] += 1
 
@@ -229,12 +233,12 @@ class Run:
 
     @property
     def _is_over(self) -> bool:
-        found = self.cluster.of(COMPILATIONS)[0]
+        found = self._compilation
         told = Status.of(found["status"])
         generation = found["metadata"]["generation"]
         return (
             told.observed_generation == generation
             and told.completion_time is not None
-            and not self.cluster.of(JOBS)
+            and not any(job["metadata"]["labels"].get(LABEL_UID) == self._key.uid for job in self.cluster.of(JOBS))
             and not self.cluster.running
         )

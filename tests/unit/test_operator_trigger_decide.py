@@ -213,7 +213,7 @@ def test_a_run_gets_what_is_left_of_the_budget_as_its_limit() -> None:
     [
         ({"schedules": [{"cron": "61 2 * * *"}]}, "spec.schedules.0.cron: "),
         ({"schedules": [{"cron": "0 2 * * *", "timeZone": "Berlin"}]}, "there is no such time zone"),
-        ({"schedules": []}, "nothing begins a run: write schedules, git or configMaps"),
+        ({"schedules": []}, "nothing begins a run: write schedules, git, configMaps or models"),
         (
             {"schedules": [], "git": {}},
             "git watches the repository of template.spec.program.source.git, which is not set",

@@ -5,7 +5,7 @@ These models contain no pickled tasks and results, which travel as opaque bytes 
 
 import re
 from enum import StrEnum
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from swarm_wire.report import Failures, Report, Scores
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.git import GitSource
 from swarm_wire.spec.limits import Limits
+from swarm_wire.spec.references import SecretKeyRef
 from swarm_wire.spending import Spending, Usage
 
 COMMIT_ID = r"^[0-9a-f]{40,64}$"
@@ -305,6 +306,39 @@ class Watch(Message):
     without: list[str] = Field([])
 
 
+MODEL_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,32}/[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,95}")
+"""Names of models in a list. A name of another form is passed over."""
+MOST_LISTED: Final = 50
+"""Largest number of models that a look may find."""
+
+
+class ModelWatch(Message):
+    """What a look lists: the models of a provider.
+
+    Attributes:
+        field: path of the model in the trigger's spec whose provider this is, for messages.
+        role: its key in spec.models.
+        provider: the part of DSPy's name before the slash.
+        base: URL before /models.
+        pattern: a name must fit it, as in a shell.
+        secret: where the API key is; None for none.
+    """
+
+    field: str
+    role: str
+    provider: str
+    base: str
+    pattern: str
+    secret: SecretKeyRef | None = None
+
+    @property
+    def is_anthropic(self) -> bool:
+        return self.provider == "anthropic"
+
+
+ListedModel = Annotated[str, Field(pattern=f"^{MODEL_NAME.pattern}$")]
+
+
 class Watched(Message):
     """What a watch pod has found.
 
@@ -339,3 +373,5 @@ class Commit(Message):
     """What the pod has spent, or the most that it may have spent; None if it had no allowance."""
     watched: Watched | None = None
     """What a watch pod has found."""
+    listed: list[ListedModel] | None = Field(None, max_length=MOST_LISTED)
+    """The models that a look has found."""

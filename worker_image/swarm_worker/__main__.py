@@ -1,4 +1,4 @@
-"""The command `python -m swarm_worker`: plan, work and download for pods; run, estimate and pack for people."""
+"""The command `python -m swarm_worker`: plan, work, download and models for pods; run, estimate and pack for people."""
 
 import argparse
 import sys
@@ -13,6 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("plan", help="replay a compile from its journal; print tasks or the artifact (in a plan pod)")
     commands.add_parser("work", help="run one slice of cells; print their results (in a worker pod)")
     commands.add_parser("download", help="fetch the data that the spec names by URLs; print it (in a download pod)")
+    commands.add_parser("models", help="list the models of a provider that fit a pattern (in a pod of a trigger)")
     commands.add_parser("twin")
     run = commands.add_parser("run", help="compile on this machine, without a cluster")
     estimate = commands.add_parser("estimate", help="say what a compile will cost, without a call")

@@ -16,8 +16,8 @@ class Cause:
 
     Attributes:
         at: the time of the schedule. For a change, the time at which its run begins or is delayed.
-        kind: "schedule", or the kind of what has changed: git or configMaps.
-        revision: says what a change has led to; empty for a schedule.
+        kind: "schedule", or the kind of what has changed: git, configMaps, drift or models.
+        revision: says what a change has led to, such as a model's name; empty for a schedule.
     """
 
     at: datetime

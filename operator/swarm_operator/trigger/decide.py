@@ -11,29 +11,36 @@ from typing import Literal
 
 from swarm_operator.compilation.api import ConditionType
 from swarm_operator.compilation.decide.conditions import Truth, conditions, timestamp
+from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import Event
 from swarm_operator.trigger import causes, watches
 from swarm_operator.trigger.api import Reason
 from swarm_operator.trigger.causes import Cause
 from swarm_operator.trigger.spec import TriggerSpec
-from swarm_operator.trigger.status import MOST_RUNS, RUNS, CauseStatus, RunStatus, TriggerStatus
-from swarm_operator.trigger.watches import CONFIG_MAPS, DRIFT, FAILURES, GIT, StartLook, Watching
+from swarm_operator.trigger.status import MOST_RUNS, RUNS, CauseStatus, RunStatus, TriggerStatus, WatchStatus
+from swarm_operator.trigger.watches import CONFIG_MAPS, DRIFT, FAILURES, GIT, MODELS, StartLook, Watching
 from swarm_operator.trigger.world import LookJob, World
 
 DAY = timedelta(hours=24)
 WORKS: Mapping[ConditionType, Truth] = {ConditionType.READY: "True"}
 STALLED: Mapping[ConditionType, Truth] = {ConditionType.READY: "False", ConditionType.STALLED: "True"}
 BEGUN = "its run has begun."
-CHANGED = {GIT: "files in git", CONFIG_MAPS: "a ConfigMap", DRIFT: "a model behind its name"}
+CAUSES = {
+    GIT: "a change of files in git",
+    CONFIG_MAPS: "a change of a ConfigMap",
+    DRIFT: "a change of a model behind its name",
+    MODELS: "a new model",
+}
 LEAST_USD = 0.000001
 """A budget with less than this is spent."""
 
 
 @dataclass(frozen=True)
 class StartRun:
-    """Write the Compilation with an annotation that requests a run.
+    """Write the Compilation with an annotation that requests a run, or create one for a new model.
 
     Attributes:
+        model: the new model; empty for a run of the trigger's own Compilation.
         content: digests of the watched content for which the run begins, by kind.
         limit_usd: the run's limits.costUSD; None without a budget.
         reuses: whether the run reuses what earlier runs have paid for.
@@ -43,11 +50,12 @@ class StartRun:
     content: Mapping[str, str]
     limit_usd: float | None
     reuses: bool
+    model: str = ""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a pass writes: first the Compilation and a look's Job, then the status, then the events.
+    """What a pass writes: first the Compilation and the Jobs of looks, then the status, then the events.
 
     Attributes:
         over: looks whose results are in the status. Their Jobs are deleted last.
@@ -55,7 +63,7 @@ class Decision:
     """
 
     action: StartRun | None = None
-    look: StartLook | None = None
+    looks: tuple[StartLook, ...] = ()
     status: TriggerStatus | None = None
     events: tuple[Event, ...] = ()
     over: tuple[LookJob, ...] = ()
@@ -93,28 +101,43 @@ def decide(world: World, now: datetime) -> Decision:
     last, next_time = _begun(world), causes.upcoming(spec.schedules, now)
     times = causes.due(spec.schedules, _handled(world, runs, last, now), now)
     # One run is for all causes. A change comes first, because its run is never left out, but only delayed.
-    due = next(watching.changes(now), times)
+    due = next(watching.changes(now), times) or _of_models(world, spec, watching, now)
     outcome = _outcome(world, spec, runs, watching, due, now) if due else None
     if due and outcome:
         last = _told(last, due, outcome)
-    has_begun = outcome is not None and outcome.action is not None
+    begun = outcome.action if outcome else None
     paid = round(spent(runs, (due.at if due else now) - DAY), 6)
     status = _status(world, now, *_shown_state(spec, watching, next_time, last), runs).model_copy(
         update={
             "next_time": None if spec.suspend or next_time is None else timestamp(next_time),
             "last": last,
             "spent_usd": None if spec.daily_budget_usd is None else paid,
-            "watches": list(watching.begun() if has_begun else watching.statuses),
+            "watches": list(_watched(watching, begun)),
         }
     )
     return Decision(
-        outcome.action if outcome else None,
-        watching.start,
+        begun,
+        watching.starts,
         status,
         (_event(last),) if last is not None and last != world.status.last else (),
         watching.over,
         min(((time - now).total_seconds() for time in (next_time, watching.next_look) if time), default=None),
     )
+
+
+def _of_models(world: World, spec: TriggerSpec, watching: Watching, now: datetime) -> Cause | None:
+    """Returns the model for which a run is due: that of the template if there is no run yet, or a new one."""
+    if spec.models is None:
+        return None
+    current = spec.template.spec.models.student.model
+    model = current if world.owned is None else watching.new_model(current)
+    return Cause(now, MODELS, model) if model else None
+
+
+def _watched(watching: Watching, begun: StartRun | None) -> tuple[WatchStatus, ...]:
+    if begun is None:
+        return watching.statuses
+    return watching.tried(begun.model) if begun.model else watching.begun()
 
 
 def _begun(world: World) -> CauseStatus | None:
@@ -139,13 +162,16 @@ def _shown_state(
     """Returns the reason and the message of the condition Ready, and whether the trigger is Stalled."""
     failing = watching.failing
     if spec.suspend:
-        reason, says = Reason.SUSPENDED, "spec.suspend is true: no cause begins a run, and no pod looks at git."
+        reason, says = (
+            Reason.SUSPENDED,
+            "spec.suspend is true: no cause begins a run, and no pod looks at git or at models.",
+        )
     elif failing is not None and failing.failures >= FAILURES:
         return str(failing.reason), f"{failing.message} The operator looks again.", True
     else:
         waits = [
             *([f"the next time of the schedules is {_shown(next_time)}"] if next_time else []),
-            *(f"a change of {CHANGED[watch.kind]} begins a run" for watch in watching.statuses),
+            *(f"{CAUSES[watch.kind]} begins a run" for watch in watching.statuses),
         ]
         reason, says = Reason.WAITING, f"{'; '.join(waits)}."
         if failing is not None:
@@ -156,16 +182,23 @@ def _shown_state(
 
 
 def history(world: World, now: datetime) -> list[RunStatus]:
-    """Returns the latest runs, the newest first, with what the Compilation says about its current run."""
-    before, current = world.status.runs, world.owned.run if world.owned else None
-    if current is not None and (known := next((run for run in before if run.run_id == current.run_id), None)):
-        costs = [cost for cost in (known.cost_usd, current.cost_usd) if cost is not None]
-        kept = {"cause": current.cause or known.cause, "cost_usd": max(costs, default=None)}
-        current = current.model_copy(update=kept)
-    others = [_closed(run, now) for run in before if current is None or run.run_id != current.run_id]
-    runs = others if current is None else [current, *others]
+    """Returns the latest runs, the newest first, with what the Compilations say about their current runs."""
+    known = {run.run_id: run for run in world.status.runs}
+    compilations = [world.owned, *world.trials.values()]
+    current = {each.run.run_id: each.run for each in compilations if each is not None and each.run is not None}
+    others = [_closed(run, now) for run in world.status.runs if run.run_id not in current]
+    runs = [*(_updated(known.get(run_id), run) for run_id, run in current.items()), *others]
+    runs.sort(key=lambda run: _moment(run.start_time), reverse=True)
     recent = [run for run in runs[RUNS:] if _began(run) > now - DAY - timedelta(hours=1)]
     return [*runs[:RUNS], *recent][:MOST_RUNS]
+
+
+def _updated(known: RunStatus | None, run: RunStatus) -> RunStatus:
+    """Returns what a Compilation says about its current run, with what the status knows of it."""
+    if known is None:
+        return run
+    costs = [cost for cost in (known.cost_usd, run.cost_usd) if cost is not None]
+    return run.model_copy(update={"cause": run.cause or known.cause, "cost_usd": max(costs, default=None)})
 
 
 def _closed(run: RunStatus, now: datetime) -> RunStatus:
@@ -212,12 +245,17 @@ def _time_of(cause: str) -> datetime | None:
 def _outcome(
     world: World, spec: TriggerSpec, runs: list[RunStatus], watching: Watching, due: Cause, now: datetime
 ) -> _Outcome:
-    owned, none = world.owned, "the change waits" if due.revision else "no run began"
+    owned, new = world.owned, due.revision if due.kind == MODELS and world.owned is not None else ""
+    none = "the new model waits" if new else "the change waits" if due.revision else "no run began"
     if spec.suspend:
         return _Outcome(Reason.SUSPENDED, f"{none}, since spec.suspend is true.")
     late = (now - due.at).total_seconds()
     if spec.starting_deadline_seconds is not None and late > spec.starting_deadline_seconds:
         return _Outcome(Reason.MISSED, f"{none}: the operator saw it {late:.0f} s late (startingDeadlineSeconds).")
+    if new and owned and not (owned.is_over and all(trial.is_over for trial in world.trials.values())):
+        return _Outcome(Reason.STILL_RUNNING, f"{none}: the run before had not ended.")
+    if new and owned and not owned.has_published:
+        return _Outcome(Reason.NOTHING_PUBLISHED, f"{none} until a run has published a program to compare with.")
     if owned and not owned.is_over and spec.concurrency_policy == "Forbid":
         return _Outcome(Reason.STILL_RUNNING, f"{none}: the run before had not ended (concurrencyPolicy: Forbid).")
     began = _moment(runs[0].start_time) if runs else None
@@ -235,8 +273,10 @@ def _outcome(
     limit = left if left is None or own is None else min(left, own)
     # One run is for all changes, so it asks the models anew if one of the changes is a drift.
     drifted = any(change.kind == DRIFT for change in watching.changes(now))
-    action = StartRun(due, watching.content, limit, reuses=spec.reuse == "answers" and not drifted)
-    return _Outcome(Reason.STARTED, BEGUN, action)
+    reuses = spec.reuse == "answers" and not drifted
+    action = StartRun(due, watching.content, limit, reuses, new)
+    where = f"its run has begun in Compilation {object_names.trial(world.key.name, new)!r}."
+    return _Outcome(Reason.STARTED, where if new else BEGUN, action)
 
 
 def _status(

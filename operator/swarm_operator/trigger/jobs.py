@@ -1,4 +1,4 @@
-"""Builds bodies of Jobs whose pods look at a git repository (pure)."""
+"""Builds bodies of Jobs whose pods look at a git repository, or list models (pure)."""
 
 from swarm_operator.cluster.resources import MANAGER
 from swarm_operator.compilation.api import LABEL_MANAGED_BY, LABEL_ROLE
@@ -17,17 +17,24 @@ from swarm_operator.trigger.api import (
 )
 from swarm_operator.trigger.watches import PENDING_SECONDS, StartLook, digest_of
 from swarm_wire import names
-from swarm_wire.spec.swarm import Swarm
+from swarm_wire.messages import ModelWatch, Watch
+from swarm_wire.spec.compilation import CompilationSpec
 
 SECONDS = PENDING_SECONDS + 300
 """Seconds that a look may take, with the time that its pod waits for a node or an image."""
 KEPT_SECONDS = 3600
 """Seconds after which Kubernetes deletes a Job that the operator did not delete."""
 CREDENTIALS = "credentials"
+MODELS_COMMAND = "models"
+"""The command with which the worker image lists models."""
 
 
-def watch_job(order: StartLook, key: Key, swarm: Swarm, settings: Settings) -> Manifest:
-    """Returns the Job of a look. Only its pod mounts the credentials of the repository."""
+def watch_job(order: StartLook, key: Key, spec: CompilationSpec, settings: Settings) -> Manifest:
+    """Returns the Job of a look. Only its pod gets the credentials of the repository, or the API key.
+
+    Args:
+        spec: that of the trigger's template.
+    """
     name = object_names.watch_job(key.name, key.uid, order.number)
     labels = {
         LABEL_MANAGED_BY: MANAGER,
@@ -36,22 +43,25 @@ def watch_job(order: StartLook, key: Key, swarm: Swarm, settings: Settings) -> M
         LABEL_NUMBER: str(order.number),
     }
     annotations = {ANNOTATION_TRIGGER: key.name, ANNOTATION_WATCH: digest_of(order.watch)}
-    secret = order.watch.source.secret
-    folder = str(names.CREDENTIALS_DIR)
-    variables = {
+    match order.watch:
+        case Watch() as watch:
+            given, volumes = _of_git(watch, settings)
+        case ModelWatch() as models:
+            given, volumes = _of_models(models, spec.image or settings.worker_image), {}
+    swarm = spec.swarm
+    plain = {
         names.ENV_WATCH: order.watch.to_json(),
         names.ENV_NONCE: object_names.nonce(key.uid, name),
         "HOME": "/tmp",
+        "PYTHONHASHSEED": "0",
     }
+    variables = [{"name": variable, "value": value} for variable, value in plain.items()]
     container = {
-        "image": settings.git_image,
+        **given,
         **({"imagePullPolicy": settings.image_pull_policy} if settings.image_pull_policy else {}),
-        "args": [WATCH_ROLE],
-        "env": [{"name": variable, "value": value} for variable, value in variables.items()],
+        "env": [*variables, *given["env"]],
         "resources": {"requests": swarm.resources.requested, "limits": dict(swarm.resources.limits)},
-        "volumeMounts": [{"name": CREDENTIALS, "mountPath": folder, "readOnly": True}] if secret else [],
     }
-    volumes = {CREDENTIALS: secret_volume(secret.name)} if secret else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -72,3 +82,19 @@ def watch_job(order: StartLook, key: Key, swarm: Swarm, settings: Settings) -> M
             },
         },
     }
+
+
+def _of_git(watch: Watch, settings: Settings) -> tuple[Manifest, dict[str, Manifest]]:
+    """Returns what the container of a look at a repository has of its own, and its volumes."""
+    secret, folder = watch.source.secret, str(names.CREDENTIALS_DIR)
+    mounted = [{"name": CREDENTIALS, "mountPath": folder, "readOnly": True}] if secret else []
+    volumes = {CREDENTIALS: secret_volume(secret.name)} if secret else {}
+    return {"image": settings.git_image, "args": [WATCH_ROLE], "env": [], "volumeMounts": mounted}, volumes
+
+
+def _of_models(watch: ModelWatch, image: str) -> Manifest:
+    """Returns what the container of a look at models has of its own."""
+    key = watch.secret
+    reference = {"secretKeyRef": {"name": key.name, "key": key.key}} if key else {}
+    given = [{"name": names.api_key_env(watch.role), "valueFrom": reference}] if key else []
+    return {"image": image, "args": [MODELS_COMMAND], "env": given, "volumeMounts": []}

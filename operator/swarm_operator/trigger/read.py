@@ -21,6 +21,7 @@ from swarm_operator.trigger.api import (
     KIND,
     LABEL_NUMBER,
     LABEL_TRIGGER,
+    MODEL,
 )
 from swarm_operator.trigger.status import RunStatus, TriggerStatus
 from swarm_operator.trigger.world import LookJob, Owned, World
@@ -56,7 +57,7 @@ def world(found: Object) -> World:
 
 
 def owned(found: Object, uid: str) -> Owned:
-    """Returns the facts of the Compilation that has the name of the trigger with this uid."""
+    """Returns the facts of a Compilation that has the name of the trigger with this uid, or is of a new model."""
     metadata, seen = found["metadata"], objects.compilation(found)
     cause, status = str((metadata.get("annotations") or {}).get(CAUSE, "")), seen.status
     if not objects.owned_by(metadata, uid):
@@ -66,6 +67,8 @@ def owned(found: Object, uid: str) -> Owned:
         True,
         cause,
         not cause,
+        name=metadata["name"],
+        has_published=status.artifact is not None,
         drifted=(status.run_id or "") if has_drifted and status.completion_time else "",
         requested_at=seen.requested_at or "",
         begun=_begun(metadata),
@@ -95,6 +98,18 @@ def owned(found: Object, uid: str) -> Owned:
     return replace(made, is_over=is_over, run=run)
 
 
+def trials(found: Iterable[Object], key: Key) -> dict[str, Owned]:
+    """Returns the facts of the Compilations that the trigger owns for new models, by model."""
+    made = dict[str, Owned]()
+    for each in found:
+        model = str((each["metadata"].get("annotations") or {}).get(MODEL, ""))
+        its = owned(each, key.uid)
+        if its.is_ours and model and each["metadata"]["name"] != key.name:
+            run = its.run.model_copy(update={"compilation": its.name}) if its.run else None
+            made[model] = replace(its, run=run)
+    return made
+
+
 def _begun(metadata: Object) -> dict[str, str]:
     try:
         found = json.loads((metadata.get("annotations") or {}).get(BEGUN, "{}"))
@@ -111,7 +126,7 @@ def _is_later(start: str, cause: str) -> bool:
 
 
 def looks(jobs: Iterable[Object], pods: Sequence[Object]) -> tuple[LookJob, ...]:
-    """Returns the Jobs that look at a git repository, in the order of their numbers."""
+    """Returns the Jobs of looks, in the order of their numbers."""
     by_job = {(each["metadata"].get("labels") or {}).get("batch.kubernetes.io/controller-uid"): each for each in pods}
     found = (_look(job, by_job.get(job["metadata"]["uid"])) for job in jobs)
     return tuple(sorted(filter(None, found), key=lambda look: look.number))

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,14 +13,15 @@ from swarm_operator.cluster.resources import CONFIG_MAPS, JOBS, MANAGER, PODS
 from swarm_operator.compilation import api
 from swarm_operator.compilation.apply.applier import Applier
 from swarm_operator.compilation.apply.metadata import owner
+from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.world import Key
 from swarm_operator.settings import Settings
-from swarm_operator.trigger import read
-from swarm_operator.trigger.api import BEGUN, CAUSE, KIND, LABEL_TRIGGER, TRIGGERS
+from swarm_operator.trigger import read, trials
+from swarm_operator.trigger.api import BEGUN, CAUSE, KIND, LABEL_TRIGGER, MODEL, TRIGGERS
 from swarm_operator.trigger.decide import StartRun, decide, refused
 from swarm_operator.trigger.jobs import watch_job
 from swarm_operator.trigger.status import TriggerStatus
-from swarm_operator.trigger.watches import StartLook
+from swarm_operator.trigger.watches import MODELS, StartLook
 from swarm_operator.trigger.world import World
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.words import sentence
@@ -53,7 +54,7 @@ class Reconciler:
         try:
             if decision.action is not None:
                 await self._start(world, decision.action, applier, now)
-            refusal = await self._look(world, decision.look, applier)
+            refusal = await self._look(world, decision.looks, applier)
             status = decision.status
             if refusal is not None:
                 status = refused(world, now, sentence(str(refusal)), status)
@@ -75,8 +76,11 @@ class Reconciler:
         compilation = await self._kube.get(api.COMPILATIONS, key.namespace, key.name)
         world = replace(read.world(found), owned=read.owned(compilation, key.uid) if compilation else None)
         spec = world.spec
-        if world.status.watches or (spec is not None and spec.git is not None):
-            mine = f"{LABEL_TRIGGER}={key.uid}"
+        mine, watched = f"{LABEL_TRIGGER}={key.uid}", {watch.kind for watch in world.status.watches}
+        if MODELS in watched or (spec is not None and spec.models is not None):
+            found_trials = await self._kube.select(api.COMPILATIONS, key.namespace, labels=mine)
+            world = replace(world, trials=read.trials(found_trials, key))
+        if watched or (spec is not None and (spec.git is not None or spec.models is not None)):
             jobs = await self._kube.select(JOBS, key.namespace, labels=mine)
             pods = await self._kube.select(PODS, key.namespace, labels=mine) if jobs else ()
             world = replace(world, looks=read.looks(jobs, pods))
@@ -99,58 +103,80 @@ class Reconciler:
             await applier.write_status(world.resource_version, status.as_written())
 
     async def _start(self, world: World, action: StartRun, applier: Applier, now: datetime) -> None:
-        key, body = world.key, compilation(world, action)
-        if world.owned is not None:
-            # Somebody may have deleted or replaced the Compilation since it was read.
-            body["metadata"] |= {"uid": world.owned.uid, "resourceVersion": world.owned.resource_version}
+        key = world.key
         try:
-            # A user may have edited the Compilation, or requested a run by hand. The trigger takes its fields back.
-            await self._kube.apply(api.COMPILATIONS, key.namespace, key.name, body, force=True)
-        except (errors.Forbidden, errors.Rejected) as error:
+            if action.model:
+                await applier.create(api.COMPILATIONS, trial(world, action))
+            else:
+                body = compilation(world, action)
+                if world.owned is not None:
+                    # Somebody may have deleted or replaced the Compilation since it was read.
+                    body["metadata"] |= {"uid": world.owned.uid, "resourceVersion": world.owned.resource_version}
+                # A user may have edited the Compilation, or requested a run by hand. The trigger takes its fields back.
+                await self._kube.apply(api.COMPILATIONS, key.namespace, key.name, body, force=True)
+        except (errors.Forbidden, errors.Rejected, errors.NameTaken) as error:
             await self._write(world, refused(world, now, sentence(str(error))), applier)
             raise
         log.info("%s: StartRun(%s)", key, action.cause)
 
-    async def _look(self, world: World, look: StartLook | None, applier: Applier) -> errors.ApiError | None:
-        """Starts a look. Returns the error if the API server refuses the Job; then runs still begin."""
-        if look is None or world.spec is None:
-            return None
-        try:
-            job = watch_job(look, world.key, world.spec.template.spec.swarm, self._settings)
-            await applier.create(JOBS, job)
-        except (errors.Forbidden, errors.Rejected, errors.NameTaken) as error:
-            return error
-        log.info("%s: StartLook(%s)", world.key, look.number)
-        return None
+    async def _look(self, world: World, looks: Sequence[StartLook], applier: Applier) -> errors.ApiError | None:
+        """Starts looks. Returns an error if the API server refuses a Job; then runs still begin."""
+        refusal = None
+        for look in looks if world.spec is not None else ():
+            assert world.spec is not None, "only a valid spec has looks"
+            try:
+                await applier.create(JOBS, watch_job(look, world.key, world.spec.template.spec, self._settings))
+            except (errors.Forbidden, errors.Rejected, errors.NameTaken) as error:
+                refusal = error
+            else:
+                log.info("%s: StartLook(%s)", world.key, look.number)
+        return refusal
+
+
+def trial(world: World, action: StartRun) -> dict[str, Any]:
+    """Returns the manifest of the trigger's Compilation for a new model."""
+    key, cause, price = world.key, str(action.cause), None
+    if world.spec is not None and world.spec.models is not None:
+        price = world.spec.models.price
+    spec = trials.spec_for(world.given["template"]["spec"], key.name, action.model, price)
+    marks = {api.RERUN_AT: cause, CAUSE: cause, MODEL: action.model}
+    made = _manifest(world, object_names.trial(key.name, action.model), spec, marks, action.limit_usd)
+    made["metadata"]["labels"][LABEL_TRIGGER] = key.uid
+    return made
 
 
 def compilation(world: World, action: StartRun) -> dict[str, Any]:
     """Returns the manifest of the trigger's Compilation, whose annotations request a run."""
-    key, cause = world.key, str(action.cause)
-    metadata = world.spec.template.metadata if world.spec else None
+    cause = str(action.cause)
     kept = world.owned.requested_at if world.owned else ""
     # A run reuses what was paid for since the last run that asked the models anew. So it must name that run's request.
     since = kept if action.reuses else cause
-    written: Mapping[str, str] = metadata.annotations if metadata else {}
     # Without the field, an apply would leave a suspended Compilation suspended.
     spec = {"suspend": False, **world.given["template"]["spec"]}
-    if action.limit_usd is not None:
-        spec["limits"] = {**spec.get("limits", {}), "costUSD": action.limit_usd}
+    marks = {
+        **({api.REQUESTED_AT: since} if since else {}),
+        api.RERUN_AT: cause,
+        CAUSE: cause,
+        BEGUN: json.dumps(dict(action.content)),
+    }
+    return _manifest(world, world.key.name, spec, marks, action.limit_usd)
+
+
+def _manifest(
+    world: World, name: str, spec: dict[str, Any], marks: Mapping[str, str], limit_usd: float | None
+) -> dict[str, Any]:
+    metadata = world.spec.template.metadata if world.spec else None
+    if limit_usd is not None:
+        spec = {**spec, "limits": {**spec.get("limits", {}), "costUSD": limit_usd}}
     return {
         "apiVersion": api.API_VERSION,
         "kind": api.KIND,
         "metadata": {
-            "name": key.name,
-            "namespace": key.namespace,
+            "name": name,
+            "namespace": world.key.namespace,
             "labels": {**(metadata.labels if metadata else {}), api.LABEL_MANAGED_BY: MANAGER},
-            "annotations": {
-                **written,
-                **({api.REQUESTED_AT: since} if since else {}),
-                api.RERUN_AT: cause,
-                CAUSE: cause,
-                BEGUN: json.dumps(dict(action.content)),
-            },
-            "ownerReferences": [owner(key, KIND)],
+            "annotations": {**(metadata.annotations if metadata else {}), **marks},
+            "ownerReferences": [owner(world.key, KIND)],
         },
         "spec": spec,
     }

@@ -7,8 +7,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
+from swarm_operator.trigger import trials
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.git import GitSource
+from swarm_wire.spec.models import Price
+from swarm_wire.spec.providers import model_list
 from swarm_wire.spec.schema import PATH, Rule, SpecModel
 
 _SOME_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,11 +85,29 @@ class GitWatch(SpecModel):
     )
 
 
+class NewModels(SpecModel):
+    """A new model of the provider of template.spec.models.student begins a run in a Compilation of its own.
+
+    A pod with the API key of that field lists the provider's models.
+    """
+
+    pattern: str = Field(
+        min_length=1,
+        max_length=200,
+        description='A model begins a run if its name without the provider fits, as in a shell: "gpt-*-mini". Models '
+        "of the first list begin none.",
+    )
+    interval_seconds: int = Field(3600, ge=60, le=604_800, description="Time between two looks.")
+    price: Price | None = Field(
+        None, description="Price of new models, until DSPy's list has one. Default: the price in DSPy's list."
+    )
+
+
 HAS_CAUSES: Final = Rule(
-    fields=("schedules", "git", "config_maps"),
-    message="nothing begins a run: write schedules, git or configMaps",
-    cel="(has(self.schedules) && size(self.schedules) > 0) || has(self.git) || (has(self.configMaps) && "
-    "self.configMaps)",
+    fields=("schedules", "git", "config_maps", "models"),
+    message="nothing begins a run: write schedules, git, configMaps or models",
+    cel="(has(self.schedules) && size(self.schedules) > 0) || has(self.git) || has(self.models) || "
+    "(has(self.configMaps) && self.configMaps)",
     holds=lambda _: True,  # `_has_causes` checks it, since these fields have values where they are not set
 )
 
@@ -103,6 +124,7 @@ class TriggerSpec(SpecModel):
         False,
         description="true: a change of a ConfigMap whose content the template uses as program or data begins a run.",
     )
+    models: NewModels | None = Field(None, description="Begins a run for each new model of the student's provider.")
     recompile_on_drift: bool = Field(
         False,
         description="true: if a run finds that the published program scores worse than before (template.spec.drift), "
@@ -148,7 +170,7 @@ class TriggerSpec(SpecModel):
 
     @model_validator(mode="after")
     def _has_causes(self) -> Self:
-        if not self.schedules and self.git is None and not self.config_maps:
+        if not self.schedules and self.git is None and not self.config_maps and self.models is None:
             raise ValueError(HAS_CAUSES.message)
         if self.git is not None and self.source is None:
             raise ValueError("git watches the repository of template.spec.program.source.git, which is not set")
@@ -172,6 +194,25 @@ class TriggerSpec(SpecModel):
             )
         if self.config_maps and not self.template.spec.config_maps():
             raise ValueError("configMaps is true, and template.spec takes neither program nor data from a ConfigMap")
+        return self
+
+    @model_validator(mode="after")
+    def _new_models_can_be_tried(self) -> Self:
+        if self.models is None:
+            return self
+        student = self.template.spec.models.student
+        if model_list(student) is None:
+            raise ValueError(
+                f"models: where {student.provider} lists its models is not known. Write "
+                "template.spec.models.student.endpoint, if its /models is such a list, or remove models"
+            )
+        if trials.CURRENT in self.template.spec.models.by_role:
+            raise ValueError(
+                f"models: a run for a new model gives the name {trials.CURRENT} to today's model: rename "
+                f"template.spec.models.{trials.CURRENT}"
+            )
+        made = trials.spec_for(self.template.spec.as_written(), "trigger", f"{student.provider}/new", self.models.price)
+        CompilationSpec.model_validate(made, by_alias=True, by_name=False)
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,10 @@ RUNS, MOST_RUNS = 10, 300
 """A status lists so many of the latest runs, and those of the last 24 hours, but not more than MOST_RUNS."""
 
 
+KNOWN = 500
+"""A status lists so many known models."""
+
+
 class CauseStatus(StatusModel):
     """The newest cause, and what came of it."""
 
@@ -21,6 +25,9 @@ class RunStatus(StatusModel):
     """One run of the Compilation. It has no cause if a person has begun it."""
 
     run_id: str = Field(description="Id of the run.", max_length=64)
+    compilation: str | None = Field(
+        None, description="Name of its Compilation, if the run is for a new model.", max_length=253
+    )
     cause: str = Field("", description="The cause of the run.", max_length=200)
     start_time: str = Field(description="When the run began.", json_schema_extra={"format": "date-time"})
     completion_time: str | None = Field(
@@ -35,7 +42,7 @@ class RunStatus(StatusModel):
 class WatchStatus(StatusModel):
     """Something that a trigger watches."""
 
-    kind: str = Field(description="git, configMaps or drift.", max_length=64)
+    kind: str = Field(description="git, configMaps, drift or models.", max_length=64)
     watch: str | None = Field(None, description="Digest of what the spec says about it.", max_length=64)
     digest: str | None = Field(None, description="Digest of the watched content.", max_length=64)
     revision: str | None = Field(
@@ -48,6 +55,12 @@ class WatchStatus(StatusModel):
     )
     begun_digest: str | None = Field(
         None, description="Digest of the content for which a run has begun.", max_length=64
+    )
+    listed: list[str] = Field([], description="models: those of the last list that fit.", max_length=50)
+    known: list[str] | None = Field(
+        None,
+        description="models: those that begin no run, since the first list had them, or since their run has begun.",
+        max_length=KNOWN,
     )
     looks: int = Field(0, description="Number of the last look.")
     look_time: str | None = Field(

@@ -1,4 +1,5 @@
-"""Follows what a trigger watches: files in git, ConfigMaps, and whether a model has changed behind its name (pure).
+"""Follows what a trigger watches: files in git, ConfigMaps, whether a model has changed behind its name, and which
+models there are (pure).
 
 A change stays due until a run has begun for it. So a change that comes while a run is under way is not lost, and
 several changes begin one run.
@@ -6,7 +7,7 @@ several changes begin one run.
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,17 +17,19 @@ from swarm_operator.compilation.decide.conditions import timestamp
 from swarm_operator.trigger.api import Reason
 from swarm_operator.trigger.causes import Cause
 from swarm_operator.trigger.spec import TriggerSpec
-from swarm_operator.trigger.status import WatchStatus
+from swarm_operator.trigger.status import KNOWN, WatchStatus
 from swarm_operator.trigger.world import LookJob, World
 from swarm_wire import names
-from swarm_wire.messages import Watch, Watched
+from swarm_wire.messages import ModelWatch, Watch, Watched
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 from swarm_wire.spec.git import GitSource
+from swarm_wire.spec.providers import model_list
 from swarm_wire.words import sentence
 
 GIT: Final = "git"
 CONFIG_MAPS: Final = "configMaps"
 DRIFT: Final = "drift"
+MODELS: Final = "models"
 FAILURES: Final = 3
 """After so many failed looks in a row, the trigger is Stalled. A mistake that only a person can mend counts as many."""
 LEAST_SECONDS: Final = 10
@@ -43,10 +46,10 @@ _PORTS: Final = {"https": 443, "http": 80, "ssh": 22}
 
 @dataclass(frozen=True)
 class StartLook:
-    """Create a Job whose pod looks at the git repository."""
+    """Create a Job whose pod looks at the git repository, or lists models."""
 
     number: int
-    watch: Watch
+    watch: Watch | ModelWatch
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,13 @@ class Watching:
 
     Attributes:
         statuses: for the trigger's status.
-        start: the look to start; None if none is due.
+        starts: the looks to start.
         over: looks that are no longer needed, because `statuses` has their results, or because the spec has changed.
-        next_look: when the next look is due; None if a look is under way, or if nothing is watched by pods.
+        next_look: when the next look is due; None if looks are under way, or if nothing is watched by pods.
     """
 
     statuses: tuple[WatchStatus, ...]
-    start: StartLook | None = None
+    starts: tuple[StartLook, ...] = ()
     over: tuple[LookJob, ...] = ()
     next_look: datetime | None = None
 
@@ -82,43 +85,89 @@ class Watching:
         return {watch.kind: watch.digest for watch in self.statuses if watch.digest is not None}
 
     def begun(self) -> tuple[WatchStatus, ...]:
-        """Returns the statuses after a run has begun."""
+        """Returns the statuses after a run of the trigger's own Compilation has begun."""
         return tuple(watch.model_copy(update={"begun_digest": watch.digest}) for watch in self.statuses)
 
+    def new_model(self, current: str) -> str | None:
+        """Returns a model for which no run has begun; None if there is none.
 
-def digest_of(watch: Watch) -> str:
+        Args:
+            current: the model of the template, which is not new even if the first list lacked it.
+        """
+        for watch in self.statuses:
+            known = {current, *(watch.known or ())}
+            if watch.known is not None and (new := [name for name in watch.listed if name not in known]):
+                return new[0]
+        return None
+
+    def tried(self, model: str) -> tuple[WatchStatus, ...]:
+        """Returns the statuses after the run for a new model has begun."""
+        return tuple(_knowing(watch, [model]) for watch in self.statuses)
+
+
+def digest_of(watch: Watch | ModelWatch) -> str:
     """Returns a short digest of what a look looks at. The result of a look for another spec does not count."""
     return hashlib.sha256(watch.to_json().encode()).hexdigest()[:REVISION]
 
 
 def follow(world: World, spec: TriggerSpec, now: datetime) -> Watching:
     """Returns what the trigger watches, after what this pass has read."""
-    statuses, start, over, next_look = list[WatchStatus](), None, world.looks, None
-    if spec.git is not None and spec.source is not None:
-        watch = _watch(spec, spec.source, spec.git.paths)
-        wanted = digest_of(watch)
-        git = _before(world, GIT)
-        if git.watch != wanted:
-            # The spec has changed. What was seen of another branch or of other files says nothing.
-            git = WatchStatus(kind=GIT, watch=wanted, looks=git.looks, begun_digest=git.begun_digest)
-        current = next((look for look in world.looks if look.number > git.looks and look.watch == wanted), None)
+    statuses, starts, over, times = list[WatchStatus](), list[StartLook](), world.looks, list[datetime]()
+    number = max([0, *(watch.looks for watch in world.status.watches), *(look.number for look in world.looks)])
+    for kind, watch, interval in _looks(spec):
+        status, current = _followed(_before(world, kind), digest_of(watch), world.looks)
         if current is not None:
             result = _result(current, now)
-            git = _looked(git, current, result, now) if result else _waiting(git, current)
-            over = tuple(look for look in world.looks if result or look is not current)
+            status = _waiting(status, current) if result is None else _looked(status, current, result, now)
+            over = over if result is not None else tuple(look for look in over if look is not current)
         elif not spec.suspend:
-            next_look = _next_look(world, git, spec.git.interval_seconds, now)
-            if next_look <= now:
-                number = max([git.looks, *(look.number for look in world.looks)]) + 1
-                start = StartLook(number, watch)
-        statuses.append(git)
+            asked = world.status.look_requested_at if kind == GIT else None
+            times.append(_next_look(asked, status, interval, now))
+            if times[-1] <= now:
+                number += 1
+                starts.append(StartLook(number, watch))
+        statuses.append(_knowing(status, world.trials) if kind == MODELS else status)
     if spec.config_maps:
         found, digest = _before(world, CONFIG_MAPS), world.config_maps
         statuses.append(_seen(found, digest, digest[:REVISION], now) if digest else found)
     if spec.recompile_on_drift:
         found, run = _before(world, DRIFT), world.owned.drifted if world.owned else ""
         statuses.append(_seen(found, run, run, now) if run else found)
-    return Watching(tuple(statuses), start, over, next_look)
+    return Watching(tuple(statuses), tuple(starts), over, min(times, default=None))
+
+
+def _looks(spec: TriggerSpec) -> Iterator[tuple[str, Watch | ModelWatch, int]]:
+    """Yields what pods look at: its kind, what they look for, and the seconds between two looks."""
+    if spec.git is not None and spec.source is not None:
+        yield GIT, _watch(spec, spec.source, spec.git.paths), spec.git.interval_seconds
+    student = spec.template.spec.models.student
+    if spec.models is not None and (base := model_list(student)) is not None:
+        watch = ModelWatch(
+            field="spec.template.spec.models.student",
+            role="student",
+            provider=student.provider,
+            base=base,
+            pattern=spec.models.pattern,
+            secret=student.api_key.secret if student.api_key else None,
+        )
+        yield MODELS, watch, spec.models.interval_seconds
+
+
+def _followed(before: WatchStatus, wanted: str, looks: tuple[LookJob, ...]) -> tuple[WatchStatus, LookJob | None]:
+    """Returns what is known of something that pods look at, and the look that is under way or has just ended."""
+    if before.watch != wanted:
+        # The spec has changed. What was seen of another branch, of other files or of another provider says nothing.
+        kept = {"kind": before.kind, "looks": before.looks, "begun_digest": before.begun_digest}
+        before = WatchStatus.model_validate({**kept, "watch": wanted}, by_name=True)
+    return before, next((look for look in looks if look.number > before.looks and look.watch == wanted), None)
+
+
+def _knowing(watch: WatchStatus, models: Iterable[str]) -> WatchStatus:
+    """Returns the status with further known models, if it is that of models and there was a first list."""
+    if watch.known is None:
+        return watch
+    known = dict.fromkeys([*watch.known, *models])
+    return watch.model_copy(update={"known": [*known][-KNOWN:]})
 
 
 def _before(world: World, kind: str) -> WatchStatus:
@@ -152,17 +201,21 @@ def _place(url: str) -> str:
     return f"{parts.hostname}{port if parts.scheme != 'ssh' else ''}/{path}"
 
 
-def _next_look(world: World, git: WatchStatus, interval: int, now: datetime) -> datetime:
-    if git.look_time is None:
+def _next_look(asked: str | None, watch: WatchStatus, interval: int, now: datetime) -> datetime:
+    """Returns when the next look is due.
+
+    Args:
+        asked: when a webhook last asked for a look.
+    """
+    if watch.look_time is None:
         return now
-    last = datetime.fromisoformat(git.look_time)
+    last = datetime.fromisoformat(watch.look_time)
     if last > now:
         return now  # the clock was ahead and was set back
-    asked = world.status.look_requested_at
     if asked is not None and datetime.fromisoformat(asked) >= last:
         return last + timedelta(seconds=LEAST_SECONDS)
-    if git.failures:
-        return last + timedelta(seconds=min(interval, RETRY_SECONDS * 2 ** min(git.failures - 1, 20)))
+    if watch.failures:
+        return last + timedelta(seconds=min(interval, RETRY_SECONDS * 2 ** min(watch.failures - 1, 20)))
     return last + timedelta(seconds=interval)
 
 
@@ -172,21 +225,25 @@ def _seen(watch: WatchStatus, digest: str, revision: str, now: datetime) -> Watc
     return watch.model_copy(update={"digest": digest, "revision": revision, "since": timestamp(now)})
 
 
-def _waiting(git: WatchStatus, look: LookJob) -> WatchStatus:
+def _waiting(watch: WatchStatus, look: LookJob) -> WatchStatus:
     """Returns the status while a look is under way. It says what keeps the pod from starting."""
     if look.pod is None or look.pod.trouble is None:
-        return git
-    return git.model_copy(
+        return watch
+    return watch.model_copy(
         update={"reason": look.pod.trouble.reason.value, "message": sentence(look.pod.trouble.message)}
     )
 
 
-def _looked(git: WatchStatus, look: LookJob, result: "Watched | _Failure", now: datetime) -> WatchStatus:
-    looked = git.model_copy(update={"looks": look.number, "look_time": timestamp(look.created_at)})
+def _looked(watch: WatchStatus, look: LookJob, result: "Watched | list[str] | _Failure", now: datetime) -> WatchStatus:
+    looked = watch.model_copy(update={"looks": look.number, "look_time": timestamp(look.created_at)})
+    good = {"failures": 0, "reason": None, "message": None}
     if isinstance(result, Watched):
-        seen = _seen(looked, result.digest, result.commit, now)
-        return seen.model_copy(update={"failures": 0, "reason": None, "message": None})
-    failures = max(git.failures + 1, FAILURES if result.is_final else 0)
+        return _seen(looked, result.digest, result.commit, now).model_copy(update=good)
+    if isinstance(result, list):
+        # Nobody knows how old the models of the first list are, so they begin no run.
+        known = result if looked.known is None else looked.known
+        return looked.model_copy(update={**good, "listed": result, "known": known})
+    failures = max(watch.failures + 1, FAILURES if result.is_final else 0)
     told = sentence(result.message)
     return looked.model_copy(update={"failures": failures, "reason": result.reason, "message": told})
 
@@ -204,11 +261,13 @@ class _Failure:
     is_final: bool = False
 
 
-def _result(look: LookJob, now: datetime) -> Watched | _Failure | None:
+def _result(look: LookJob, now: datetime) -> Watched | list[str] | _Failure | None:
     """Returns what has come of a look; None if it is under way."""
     pod, commit = look.pod, look.commit
-    if commit is not None and commit.watched is not None and commit.exit_code == ExitCode.DONE:
-        return commit.watched
+    if commit is not None and commit.exit_code == ExitCode.DONE:
+        found = commit.watched if commit.watched is not None else commit.listed
+        if found is not None:
+            return found
     if commit is not None and commit.reason and commit.message:
         return _Failure(commit.reason, commit.message, commit.exit_code in TERMINAL_EXITS)
     if pod is not None and pod.trouble is not None and (now - look.created_at).total_seconds() > PENDING_SECONDS:

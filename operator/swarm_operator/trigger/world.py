@@ -28,6 +28,8 @@ class Owned:
         begun: digests of the watched content for which its newest run began, by kind, as its annotation BEGUN has them.
         run: what its status says about its current run; None before it has one.
         uid: its uid, with `resource_version` for a write that must not hit another Compilation.
+        name: its name.
+        has_published: whether a run has published a program.
     """
 
     is_ours: bool
@@ -39,11 +41,13 @@ class Owned:
     begun: Mapping[str, str] = field(default_factory=dict)
     uid: str = ""
     resource_version: str = ""
+    name: str = ""
+    has_published: bool = False
 
 
 @dataclass(frozen=True)
 class LookJob:
-    """A Job whose pod looks at a git repository.
+    """A Job whose pod looks at a git repository, or lists models.
 
     Attributes:
         number: the trigger counts these Jobs from 1.
@@ -70,7 +74,8 @@ class World:
     Attributes:
         given: the spec, as a user has written it.
         owned: None if there is no Compilation of this name.
-        looks: the Jobs that look at the git repository.
+        trials: the Compilations that the trigger owns for new models, by model.
+        looks: the Jobs that look at the git repository, or list models.
         config_maps: digest of the watched ConfigMaps; None if the trigger watches none, or if one is missing.
     """
 
@@ -82,6 +87,7 @@ class World:
     given: Mapping[str, Any]
     status: TriggerStatus
     owned: Owned | None = None
+    trials: Mapping[str, Owned] = field(default_factory=dict)
     looks: tuple[LookJob, ...] = ()
     config_maps: str | None = None
 

@@ -60,6 +60,7 @@ class Process:
         output_bytes: after printing this many bytes, the process begins no new work. 0 means no limit.
         hash_seed: the hash seed of all processes of the run.
         notes: messages for the run's report.
+        listed: models that a look has found, for the commit record.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
@@ -76,6 +77,7 @@ class Process:
         self._at_once = at_once
         self._printed = self._opened = 0
         self.notes: list[str] = []
+        self.listed: list[str] | None = None
         self._masks: Callable[[str], str] = str
         self._sender: Sender | None = None
         self._budget: Budget | None = None
@@ -241,6 +243,7 @@ class Process:
         if self._budget is not None:
             self._budget.close()
         commit = self._writer.commit(code, reason, message and self.redact(message), self.spent)
+        commit = commit.model_copy(update={"listed": self.listed})
         path = os.environ.get(names.ENV_TERMINATION_LOG, str(names.TERMINATION_LOG))
         with contextlib.suppress(OSError):
             Path(path).write_text(commit_text(commit), encoding="ascii")

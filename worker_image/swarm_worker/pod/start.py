@@ -1,4 +1,4 @@
-"""Starts a plan, worker or download process, in a pod or in a fork of the local driver's server."""
+"""Starts a plan, worker, download or model list process, in a pod or in a fork of the local driver's server."""
 
 import os
 import signal
@@ -52,11 +52,19 @@ def _download() -> None:
     download.main(Process(at_once=True))
 
 
+def _models() -> None:
+    from swarm_worker.pod import model_list
+    from swarm_worker.pod.process import Process
+
+    model_list.main(Process(at_once=True))
+
+
 COMMANDS: Final[Mapping[str, Callable[[], None]]] = {
     "plan": _plan,
     "twin": partial(_plan, is_twin=True),
     "work": _work,
     "download": _download,
+    "models": _models,
 }
 """Functions by command. A pod's container has the command as its argument."""
 

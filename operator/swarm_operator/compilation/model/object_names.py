@@ -12,6 +12,7 @@ from swarm_operator.compilation.model.roles import ROLES
 
 JOB_NAME_LIMIT: Final = 52
 _SHORT: Final = 30
+_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 CONTAINER: Final = "worker"
 """Name of the container in each pod, which runs the plan or the worker."""
 STRIKES_FILE: Final = "strikes.json.z"
@@ -52,8 +53,17 @@ def shard_key(kind: str, round_: int, attempt: int, sha256: str, suffix: str) ->
 
 
 def watch_job(trigger: str, uid: str, number: int) -> str:
-    """Returns the name of a trigger's Job that looks at a git repository."""
+    """Returns the name of a trigger's Job that looks at a git repository, or lists models."""
     return f"{_short(trigger)}-{_hash(uid)[:8]}-watch-{number}"
+
+
+def trial(trigger: str, model: str) -> str:
+    """Returns the name of a trigger's Compilation for a new model. Another model never has the same."""
+    name = model.partition("/")[2]
+    if len(trigger) + len(name) < 200 and re.fullmatch(f"{_LABEL}([.]{_LABEL})*", name):
+        return f"{trigger}-{name}"
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower())[:60].strip("-")
+    return f"{trigger[:150]}-{plain}-{_hash(trigger, model)[:8]}"
 
 
 def event(compilation: str, *parts: str) -> str:
