@@ -169,3 +169,31 @@ def _published(namespace: Namespace) -> str:
 
 def _run(compilation: dict[str, Any]) -> str:
     return str(compilation["status"]["runId"])
+
+
+def test_a_new_model_opens_a_pull_request_with_a_table_of_both_models(namespace: Namespace, host: RealGitea) -> None:
+    trigger = {
+        "apiVersion": "dspy-swarm.dev/v1alpha1",
+        "kind": "DSPyCompilationTrigger",
+        "metadata": {"name": "triage"},
+        "spec": {
+            "models": {"pattern": "small*", "intervalSeconds": 60},
+            "template": {"spec": from_and_into(host)},
+        },
+    }
+    namespace.apply(trigger)
+    namespace.kubectl("wait", "--for=create", "dspyc/triage", "--timeout=120s")
+    assert is_true("Ready")(namespace.wait_for("triage", is_over))
+    before = _published(namespace)
+    namespace.reset_provider()
+    namespace.add_models(**{"small-2": 0.9})
+    namespace.kubectl("wait", "--for=create", "dspyc/triage-small-2", "--timeout=240s")
+    ended = namespace.wait_for("triage-small-2", is_over)
+    assert is_true("Ready")(ended), ended["status"]
+    [opened] = host.open_pulls(f"dspy/{namespace.name}/triage-small-2")
+    assert "## From `openai/small` to `openai/small-2`" in opened.body
+    assert namespace.provider("/admin/stats")["by_model"].keys() == {"small-2"}, "today's model costs no call"
+    assert _published(namespace) == before
+    print(opened.body)
+    print(namespace.kubectl("get", "dspyct,dspyc"))
+    print(json.dumps(namespace.get("dspyct", "triage")["status"]["watches"], indent=2))

@@ -34,9 +34,11 @@ class Models(Nights):
         self.cluster.now += timedelta(hours=2)
         for _ in range(4):
             self.look()
-            self.cluster.step(0)
-            while self.cluster.step(0) or self.cluster.running:
+            for _ in range(2):
+                self.cluster.step(0)
+            while self.cluster.running:
                 time.sleep(TICK_SECONDS)
+                self.cluster.step(0)
             for found in self.cluster.of(COMPILATIONS):
                 self._key = Key(NAMESPACE, found["metadata"]["name"], found["metadata"]["uid"])
                 self.end()

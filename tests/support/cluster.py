@@ -111,6 +111,10 @@ class Namespace:
         """Sets these rules of the provider's faults, and all other rules to their defaults."""
         self._api.send("PUT", f"{self._provider}/admin/faults", faults)
 
+    def add_models(self, **capabilities: float) -> None:
+        """Adds models to the provider, or changes their capabilities."""
+        self._api.send("PUT", f"{self._provider}/admin/models", capabilities)
+
     def reset_provider(self) -> None:
         """Lets the provider count requests from 0 again."""
         self._api.send("POST", f"{self._provider}/admin/reset", {})

@@ -325,7 +325,7 @@ def test_each_cause_begins_one_run_and_none_is_left_out_for_another_reason(
     assert len(started) == len(set(started))
 
 
-@pytest.mark.parametrize("name", ["nightly", "on-commit"])
+@pytest.mark.parametrize("name", ["nightly", "on-commit", "new-model"])
 def test_an_example_is_a_valid_trigger(name: str) -> None:
     file = Path(__file__).parents[2] / "examples" / name / "trigger.yaml"
     given = yaml.safe_load(file.read_text(encoding="utf-8"))

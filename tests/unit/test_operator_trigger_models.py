@@ -267,6 +267,23 @@ def test_the_artifact_of_the_trigger_stays_and_a_pull_request_is_of_the_new_mode
     assert "artifact" not in found["spec"], "a push would replace the program of today's model"
 
 
+def test_a_new_model_has_a_gate_and_a_price_of_its_own() -> None:
+    student = {**spec()["models"]["student"], "price": {"prompt": 1, "completion": 2}}
+    given = spec(models={"student": student}, gate={"minScore": 90})
+    cluster, key = published_once(given)
+    see(cluster, key, CURRENT, NEW)
+    [found] = trials(cluster).values()
+    assert "gate" not in found["spec"]
+    assert "price" not in found["spec"]["models"]["student"]
+    assert found["spec"]["models"]["current"]["price"] == {"prompt": 1, "completion": 2}
+    own = {"pattern": "small*", "gate": {"against": "published"}, "price": {"prompt": 3, "completion": 4}}
+    cluster, key = published_once(given, models=own)
+    see(cluster, key, CURRENT, NEW)
+    [found] = trials(cluster).values()
+    assert found["spec"]["gate"]["against"] == "published"
+    assert found["spec"]["models"]["student"]["price"] == {"prompt": 3, "completion": 4}
+
+
 def test_somebody_elses_compilation_is_not_overwritten() -> None:
     cluster, key = published_once()
     cluster.compilation(spec(), name="triage-small-2")

@@ -68,10 +68,8 @@ class Provider:
 
     def __init__(self, settings: Settings, faults: Faults | None = None, log: TextIO | None = None) -> None:
         self._settings = settings
-        self._models = {
-            name: Model(name, capability, Memory(settings.corpus, capability, settings.seed))
-            for name, capability in settings.models.items()
-        }
+        self._models = dict[str, Model]()
+        self._add(settings.models)
         self._first_faults = faults or Faults()
         self._log = log
         self._in_flight = self._peak = 0
@@ -87,6 +85,7 @@ class Provider:
         app.router.add_get("/healthz", _healthy)
         app.router.add_get("/admin/faults", self._get_faults)
         app.router.add_put("/admin/faults", self._put_faults)
+        app.router.add_put("/admin/models", self._put_models)
         app.router.add_get("/admin/stats", self._stats)
         app.router.add_get("/admin/requests", self._requests)
         app.router.add_post("/admin/reset", self._reset)
@@ -187,6 +186,19 @@ class Provider:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
 
     # --- the admin endpoints --------------------------------------------------------------------------------------
+
+    def _add(self, models: Mapping[str, float]) -> None:
+        for name, capability in models.items():
+            memory = Memory(self._settings.corpus, capability, self._settings.seed)
+            self._models[name] = Model(name, capability, memory)
+
+    async def _put_models(self, request: web.Request) -> web.Response:
+        """Adds models, or replaces those of the same names. The body has their capabilities by name."""
+        given = await _json(request)
+        if not all(isinstance(each, int | float) and 0 <= each <= 1 for each in given.values()):
+            raise ApiError(400, 'Write the capability of each model, from 0 to 1: {"small-2": 0.5}')
+        self._add(given)
+        return await self._list(request)
 
     async def _get_faults(self, request: web.Request) -> web.Response:
         return web.json_response(dataclasses.asdict(self._faults))

@@ -135,10 +135,10 @@ class Reconciler:
 
 def trial(world: World, action: StartRun) -> dict[str, Any]:
     """Returns the manifest of the trigger's Compilation for a new model."""
-    key, cause, price = world.key, str(action.cause), None
-    if world.spec is not None and world.spec.models is not None:
-        price = world.spec.models.price
-    spec = trials.spec_for(world.given["template"]["spec"], key.name, action.model, price)
+    key, cause = world.key, str(action.cause)
+    assert world.spec is not None, "only a valid trigger begins runs"
+    assert world.spec.models is not None, "it looks for new models"
+    spec = trials.spec_for(world.given["template"]["spec"], key.name, action.model, world.spec.models)
     marks = {api.RERUN_AT: cause, CAUSE: cause, MODEL: action.model}
     made = _manifest(world, object_names.trial(key.name, action.model), spec, marks, action.limit_usd)
     made["metadata"]["labels"][LABEL_TRIGGER] = key.uid

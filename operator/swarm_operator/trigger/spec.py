@@ -8,9 +8,9 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
 from swarm_operator.trigger import trials
+from swarm_operator.trigger.trials import NewModels
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.git import GitSource
-from swarm_wire.spec.models import Price
 from swarm_wire.spec.providers import model_list
 from swarm_wire.spec.schema import PATH, Rule, SpecModel
 
@@ -82,24 +82,6 @@ class GitWatch(SpecModel):
     )
     interval_seconds: int = Field(
         300, ge=30, le=86400, description="Time between two looks. A webhook may ask for a look at once."
-    )
-
-
-class NewModels(SpecModel):
-    """A new model of the provider of template.spec.models.student begins a run in a Compilation of its own.
-
-    A pod with the API key of that field lists the provider's models.
-    """
-
-    pattern: str = Field(
-        min_length=1,
-        max_length=200,
-        description='A model begins a run if its name without the provider fits, as in a shell: "gpt-*-mini". Models '
-        "of the first list begin none.",
-    )
-    interval_seconds: int = Field(3600, ge=60, le=604_800, description="Time between two looks.")
-    price: Price | None = Field(
-        None, description="Price of new models, until DSPy's list has one. Default: the price in DSPy's list."
     )
 
 
@@ -211,7 +193,7 @@ class TriggerSpec(SpecModel):
                 f"models: a run for a new model gives the name {trials.CURRENT} to today's model: rename "
                 f"template.spec.models.{trials.CURRENT}"
             )
-        made = trials.spec_for(self.template.spec.as_written(), "trigger", f"{student.provider}/new", self.models.price)
+        made = trials.spec_for(self.template.spec.as_written(), "trigger", f"{student.provider}/new", self.models)
         CompilationSpec.model_validate(made, by_alias=True, by_name=False)
         return self
 

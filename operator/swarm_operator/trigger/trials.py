@@ -7,26 +7,53 @@ Compilation, whose program applications use, stays as it is.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import Field
+
+from swarm_wire.spec.gate import Gate
 from swarm_wire.spec.models import Price
+from swarm_wire.spec.schema import SpecModel
 
 CURRENT: Final = "current"
 """Key in spec.models under which a trial has the model on which the published program runs today."""
 
 
-def spec_for(template: Mapping[str, Any], trigger: str, model: str, price: Price | None) -> dict[str, Any]:
+class NewModels(SpecModel):
+    """A new model of the provider of template.spec.models.student begins a run in a Compilation of its own.
+
+    A pod with the API key of that field lists the provider's models.
+    """
+
+    pattern: str = Field(
+        min_length=1,
+        max_length=200,
+        description='A model begins a run if its name without the provider fits, as in a shell: "gpt-*-mini". Models '
+        "of the first list begin none.",
+    )
+    interval_seconds: int = Field(3600, ge=60, le=604_800, description="Time between two looks.")
+    price: Price | None = Field(
+        None,
+        description="Price of new models, in USD for a million tokens. Default: the price in DSPy's list.",
+    )
+    gate: Gate | None = Field(
+        None,
+        description="Conditions on the winner for a new model, in place of template.spec.gate. Default: none, since "
+        "production keeps its program.",
+    )
+
+
+def spec_for(template: Mapping[str, Any], trigger: str, model: str, wanted: NewModels) -> dict[str, Any]:
     """Returns the spec of a Compilation for a new model.
 
     Args:
         template: the template's spec, as a user has written it.
         trigger: name of the trigger, and so of its Compilation.
         model: the new model, as DSPy writes it.
-        price: its price, if a user has written one.
     """
     models = template["models"]
     today = models["student"]
     new = {name: value for name, value in today.items() if name != "price"} | {"model": model}
-    if price is not None:
-        new["price"] = price.model_dump(mode="json", by_alias=True)
+    if wanted.price is not None:
+        new["price"] = _written(wanted.price)
     made = {
         **template,
         "models": {**models, "student": new, CURRENT: today},
@@ -34,9 +61,15 @@ def spec_for(template: Mapping[str, Any], trigger: str, model: str, price: Price
         "predecessor": {"name": trigger},
     }
     # The drift of today's model is no matter of the new one. The artifact of the trigger's own Compilation stays.
-    for field in ("drift", "artifact", "suspend"):
+    for field in ("drift", "artifact", "suspend", "gate"):
         made.pop(field, None)
+    if wanted.gate is not None:
+        made["gate"] = _written(wanted.gate)
     git = (template.get("artifact") or {}).get("git")
     if git and git.get("pullRequest"):
         made["artifact"] = {"git": git}
     return made
+
+
+def _written(part: SpecModel) -> dict[str, Any]:
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
