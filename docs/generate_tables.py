@@ -1,4 +1,4 @@
-"""Generates the tables of docs/optimizers.md and docs/reference.md, and the files in schema/.
+"""Generates the tables of docs/optimizers.md, docs/reference.md and docs/continuous.md, and the files in schema/.
 
 The sources are the models of spec and status. Usage: `python docs/generate_tables.py [--check]`.
 """
@@ -18,6 +18,7 @@ from swarm_wire.spec.optimizers import Optimizer
 ROOT = Path(__file__).parents[1]
 OPTIMIZERS = ROOT / "docs" / "optimizers.md"
 REFERENCE = ROOT / "docs" / "reference.md"
+TRIGGER = ROOT / "docs" / "continuous.md"
 SCHEMA = ROOT / "schema" / "dspycompilation.schema.json"
 REFERENCES = ROOT / "schema" / "kustomize-name-references.yaml"
 TABLE = re.compile(r"(?<=<!-- parameters: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -31,13 +32,19 @@ def optimizers(page: str) -> str:
 
 
 def fields(page: str) -> str:
-    """Returns the page with current sections."""
-    return FIELDS.sub(lambda _: reference.sections(), page)
+    """Returns the page with current sections of a Compilation."""
+    return FIELDS.sub(lambda _: reference.compilation(), page)
+
+
+def trigger(page: str) -> str:
+    """Returns the page with current sections of a trigger."""
+    return FIELDS.sub(lambda _: reference.trigger(), page)
 
 
 GENERATED: Mapping[Path, Callable[[str], str]] = {
     OPTIMIZERS: optimizers,
     REFERENCE: fields,
+    TRIGGER: trigger,
     SCHEMA: lambda _: editor.text(),
     REFERENCES: lambda _: name_references.text(),
 }

@@ -1,4 +1,4 @@
-"""Describes every field of a Compilation in tables of Markdown."""
+"""Describes every field of Compilations and triggers in tables of Markdown."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,18 +8,37 @@ from pydantic import BaseModel
 
 from crd import structural
 from swarm_operator.compilation.status import Status
+from swarm_operator.trigger.spec import TriggerSpec
+from swarm_operator.trigger.status import TriggerStatus
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.schema import HIGHEST
 
 Schema = dict[str, Any]
 
 
-def sections() -> str:
-    """Returns a section for each object of the spec, then for each object of the status."""
+def compilation() -> str:
+    """Returns a section for each object of a Compilation's spec, then for each object of its status."""
+    found = _collected(CompilationSpec, Status)
+    return "\n".join(_section(model, paths, _anchors(found)) for model, paths in found.items())
+
+
+def trigger() -> str:
+    """Returns the same for a trigger, with links to the page with the Compilation's objects."""
+    others, found = _collected(CompilationSpec, Status), _collected(TriggerSpec, TriggerStatus)
+    links = {**_anchors(found), **_anchors(others, "reference.md")}
+    return "\n".join(_section(model, paths, links) for model, paths in found.items() if model not in others)
+
+
+def _collected(spec: type[BaseModel], status: type[BaseModel]) -> dict[type[BaseModel], list[str]]:
+    """Returns the models in a spec and a status, with the paths at which they are."""
     found: dict[type[BaseModel], list[str]] = {}
-    _collect(CompilationSpec, "spec", found)
-    _collect(Status, "status", found)
-    return "\n".join(_section(model, paths, found) for model, paths in found.items())
+    _collect(spec, "spec", found)
+    _collect(status, "status", found)
+    return found
+
+
+def _anchors(found: Mapping[type[BaseModel], list[str]], page: str = "") -> dict[type[BaseModel], str]:
+    return {model: f"{page}#{_anchor(paths[0])}" for model, paths in found.items()}
 
 
 def table(schema: Schema, links: Mapping[str, str] | None = None, head: str = "field") -> str:
@@ -56,12 +75,12 @@ def _models(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
             yield model, more + path
 
 
-def _section(model: type[BaseModel], paths: list[str], found: Mapping[type[BaseModel], list[str]]) -> str:
+def _section(model: type[BaseModel], paths: list[str], anchors: Mapping[type[BaseModel], str]) -> str:
     schema, (first, *others) = structural(model), paths
     also = f"The same fields are in {', '.join(f'`{path}`' for path in others)}.\n\n" if others else ""
     rules = "".join(f"Rule: {rule['message']}.\n\n" for rule in schema.get("x-kubernetes-validations", ()))
     links = {
-        field.alias or "": f"#{_anchor(found[inner][0])}"
+        field.alias or "": anchors[inner]
         for field in model.model_fields.values()
         for inner, _ in _models(field.annotation)
     }

@@ -20,6 +20,7 @@ from swarm_wire.messages import (
     Commit,
     EffectKind,
     Ending,
+    ModelWatch,
     Outcome,
     PlanEnd,
     PlanOutcome,
@@ -55,6 +56,7 @@ from swarm_wire.report import (
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.git import GitRef, GitSource
 from swarm_wire.spec.limits import Limits
+from swarm_wire.spec.references import SecretKeyRef
 from swarm_wire.spending import Allowance, Booked, Spending, Usage
 
 SCORES = Scores(baseline=40.0, best=62.5, test_baseline=None, test_winner=61.0)
@@ -178,6 +180,15 @@ EXAMPLES: list[Message] = [
         paths=["app"],
         without=["app/program.json"],
     ),
+    ModelWatch(
+        field="spec.template.spec.models.student",
+        role="student",
+        provider="openai",
+        base="https://api.openai.com/v1",
+        pattern="gpt-*",
+        secret=SecretKeyRef(name="provider", key="key"),
+    ),
+    Commit(nonce="a" * 16, exit_code=0, listed=["openai/gpt-5-mini"]),
     Commit(nonce="a" * 16, exit_code=0, watched=Watched(commit="c" * 40, digest="a" * 64)),
 ]
 
@@ -219,7 +230,7 @@ def test_every_message_has_an_example_in_this_file() -> None:
 
 def test_requests_assignments_and_commits_contain_the_version_of_their_schema() -> None:
     versioned = [message for message in EXAMPLES if isinstance(message, RunRequest | Assignment | Commit)]
-    assert [json.loads(message.to_json())["schemaVersion"] for message in versioned] == [1, 1, 1, 1]
+    assert {json.loads(message.to_json())["schemaVersion"] for message in versioned} == {1}
 
 
 @pytest.mark.parametrize(
