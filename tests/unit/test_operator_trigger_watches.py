@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support import sampling
@@ -557,6 +557,12 @@ EVENTS = ["commit", "wait", "end", "die", "webhook", "lose the looks"]
 STEPS = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), min_size=4, max_size=40)
 
 
+@example(
+    # The operator dies after a run began, and then the look is lost that has begun it.
+    steps=[("commit", 0), ("die", 3), ("die", 5), ("webhook", 0), ("wait", 1), ("commit", 0), ("lose the looks", 0)],
+    crons=[],
+    policy="Replace",
+)
 @settings(max_examples=200 if sampling.WHOLE else 60)
 @given(
     steps=STEPS,

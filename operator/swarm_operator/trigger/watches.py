@@ -176,8 +176,11 @@ def _before(world: World, kind: str) -> WatchStatus:
     The Compilation says for which content its run has begun, even if the operator died before it wrote the status.
     """
     watch = next((each for each in world.status.watches if each.kind == kind), WatchStatus(kind=kind))
-    begun = world.owned.begun if world.owned else {}
-    return watch.model_copy(update={"begun_digest": begun.get(kind, watch.begun_digest)})
+    begun = world.owned.begun.get(kind) if world.owned else None
+    if begun is None or begun == watch.begun_digest:
+        return watch
+    # The status is older than the run, so the content in it is older, too.
+    return watch.model_copy(update={"digest": begun, "begun_digest": begun})
 
 
 def _watch(spec: TriggerSpec, source: GitSource, paths: list[str]) -> Watch:
