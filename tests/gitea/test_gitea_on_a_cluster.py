@@ -17,6 +17,7 @@ from support.cluster import Namespace, is_over, is_true
 from support.e2e import TRIAGE, little, triage_namespace
 from support.installed import installed
 from support.real_gitea import RealGitea, reachable
+from swarm_operator.compilation.model.object_names import trial
 from testbed import Cluster
 from testbed.shell import free_port
 
@@ -185,12 +186,13 @@ def test_a_new_model_opens_a_pull_request_with_a_table_of_both_models(namespace:
     namespace.kubectl("wait", "--for=create", "dspyc/triage", "--timeout=120s")
     assert is_true("Ready")(namespace.wait_for("triage", is_over))
     before = _published(namespace)
+    new = trial("triage", "openai/small-2")
     namespace.reset_provider()
     namespace.add_models(**{"small-2": 0.9})
-    namespace.kubectl("wait", "--for=create", "dspyc/triage-small-2", "--timeout=240s")
-    ended = namespace.wait_for("triage-small-2", is_over)
+    namespace.kubectl("wait", "--for=create", f"dspyc/{new}", "--timeout=240s")
+    ended = namespace.wait_for(new, is_over)
     assert is_true("Ready")(ended), ended["status"]
-    [opened] = host.open_pulls(f"dspy/{namespace.name}/triage-small-2")
+    [opened] = host.open_pulls(f"dspy/{namespace.name}/{new}")
     assert "## From `openai/small` to `openai/small-2`" in opened.body
     assert namespace.provider("/admin/stats")["by_model"].keys() == {"small-2"}, "today's model costs no call"
     assert _published(namespace) == before

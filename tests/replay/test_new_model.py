@@ -12,11 +12,12 @@ from support.nights import Nights, provider
 from support.real_pods import NAME, TICK_SECONDS
 from swarm_operator.cluster.resources import CONFIG_MAPS
 from swarm_operator.compilation.api import COMPILATIONS
+from swarm_operator.compilation.model.object_names import trial
 from swarm_operator.compilation.model.world import Key
 from swarm_wire.report import Report
 from testbed.shell import free_port
 
-NEW = f"{NAME}-small-2"
+NEW = trial(NAME, "openai/small-2")
 
 
 class Models(Nights):

@@ -77,7 +77,7 @@ def test_the_models_of_a_provider_that_fit_are_listed() -> None:
         pytest.param(of("models/a"), ["openai/a"], id="in a folder, as Gemini has"),
         pytest.param(of("x-ai/a:free"), ["openai/x-ai/a:free"], id="with a vendor, as OpenRouter has"),
         pytest.param(of("a b", "../a", "a" * 97, 5, "ok"), ["openai/ok"], id="names of another form are passed over"),
-        pytest.param(of(), [], id="none"),
+        pytest.param(of("a", has_more=True, last_id="a"), ["openai/a"], id="with pages that only Anthropic has"),
     ],
 )
 def test_a_list_is_read_as_providers_write_it(body: Any, found: list[str]) -> None:
@@ -109,6 +109,7 @@ def test_a_passing_failure_is_tried_again() -> None:
         (302, b"", "RequestRefused", "it answers 302"),
         (200, b"<html>", "RequestRefused", "it does not answer with JSON"),
         (200, b'{"models": []}', "RequestRefused", "it answers something else"),
+        (200, b'{"data": []}', "ProviderFailed", "lists no models"),
         (500, b"down", "ProviderFailed", "does not list its models: 500 down"),
         (200, json.dumps(of(*(f"m{n}" for n in range(51)))).encode(), "InvalidSpec", "51 models fit '*'"),
     ],
@@ -134,6 +135,8 @@ def test_a_provider_that_is_away_is_named() -> None:
         ("anthropic/x", None, "https://api.anthropic.com/v1"),
         ("openai/x", "http://vllm:8000/v1/", "http://vllm:8000/v1"),
         ("ollama_chat/x", "http://ollama:11434", "http://ollama:11434/v1"),
+        ("anthropic/x", "https://api.anthropic.com", "https://api.anthropic.com/v1"),
+        ("anthropic/x", "https://gateway/v1", "https://gateway/v1"),
         ("hosted_vllm/x", None, None),
         ("bedrock/x", "https://bedrock", None),
     ],

@@ -77,7 +77,7 @@ def test_a_successor_pays_for_no_cell_that_its_predecessor_has_paid_for() -> Non
     run(cluster)
     assert status(cluster, "other").artifact is not None
     assert request(cluster, "other").inherited == [status(cluster, "triage").run_id]
-    assert request(cluster, "other").alone is None
+    assert request(cluster, "other").not_inherited is None
     # The plan's own calls are not cells, and a simulated plan makes them anew.
     assert calls(cluster, "other") < calls(cluster, "triage") / 4
     assert not cluster.of(JOBS, "other-*-w*")
@@ -109,7 +109,7 @@ def test_a_run_says_why_it_reuses_nothing_of_its_predecessor(name: str, annotati
     cluster = first_ran()
     made("other", cluster, annotations, predecessor={"name": name})
     run(cluster)
-    assert request(cluster, "other").alone == says
+    assert request(cluster, "other").not_inherited == says
     assert request(cluster, "other").inherited == []
     assert calls(cluster, "other") == calls(cluster, "triage")
 
@@ -118,7 +118,7 @@ def test_results_in_a_depot_are_not_reused_and_the_run_says_so() -> None:
     cluster = first_ran(journal={"persistentVolumeClaim": {"claimName": "journals"}})
     made("other", cluster, predecessor={"name": "triage"})
     run(cluster)
-    assert request(cluster, "other").alone == (
+    assert request(cluster, "other").not_inherited == (
         "Compilation 'triage', which spec.predecessor names, keeps its results in spec.journal"
     )
 

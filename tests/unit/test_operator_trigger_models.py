@@ -13,15 +13,18 @@ from swarm_operator.cluster.resources import JOBS
 from swarm_operator.compilation.api import API_VERSION, COMPILATIONS, RERUN_AT
 from swarm_operator.compilation.model.object_names import trial
 from swarm_operator.compilation.model.world import Key
+from swarm_operator.compilation.observe import objects
 from swarm_operator.settings import Settings
 from swarm_operator.trigger.api import CAUSE, KIND, MODEL, TRIGGERS
 from swarm_operator.trigger.read import key_of
 from swarm_operator.trigger.reconcile import Reconciler
-from swarm_wire.messages import ModelWatch
+from swarm_wire.messages import ModelWatch, Watched
 from swarm_wire.names import ENV_WATCH
 from swarm_wire.spec.compilation import CompilationSpec
 
 CURRENT, NEW, NEWER = "openai/small", "openai/small-2", "openai/small-3"
+TRIAL = trial("triage", NEW)
+PRICE = {"prompt": 1, "completion": 2}
 PULL_REQUEST = {
     "url": "https://git.example/app.git",
     "branch": "main",
@@ -65,7 +68,7 @@ def end_run(cluster: FakeCluster, name: str = "triage", published: bool = True, 
     now = f"{cluster.now:%Y-%m-%dT%H:%M:%SZ}"
     condition = {"observedGeneration": 1, "lastTransitionTime": now, "reason": "Published", "message": "m"}
     found["status"] = {
-        "runId": f"run-of-{name}",
+        "runId": objects.compilation(found).run_id,
         "startTime": now,
         "completionTime": now,
         "observedGeneration": 1,
@@ -126,7 +129,7 @@ def test_a_new_model_begins_one_run_in_a_compilation_of_its_own() -> None:
     cluster, key = published_once()
     see(cluster, key, CURRENT, NEW)
     [(name, found)] = trials(cluster).items()
-    assert name == "triage-small-2"
+    assert name == TRIAL
     assert key_of(found) == key
     assert found["metadata"]["annotations"][MODEL] == NEW
     made = CompilationSpec.model_validate(found["spec"], by_alias=True, by_name=False)
@@ -139,19 +142,19 @@ def test_a_new_model_begins_one_run_in_a_compilation_of_its_own() -> None:
     assert made.predecessor.name == "triage"
     last = status(cluster)["last"]
     assert last["outcome"] == "Started"
-    assert last["message"] == "its run has begun in Compilation 'triage-small-2'."
+    assert last["message"] == f"its run has begun in Compilation '{TRIAL}'."
     end_run(cluster, name)
     see(cluster, key, CURRENT, NEW)
     see(cluster, key, CURRENT)
     see(cluster, key, CURRENT, NEW)
     assert [*trials(cluster)] == [name]
-    assert sum("create dspycompilations/triage-small-2" in text for text in cluster.writes) == 1
+    assert sum(f"create dspycompilations/{TRIAL}" in text for text in cluster.writes) == 1
 
 
 def test_a_deleted_compilation_of_a_known_model_is_not_made_again() -> None:
     cluster, key = published_once()
     see(cluster, key, CURRENT, NEW)
-    cluster.remove(COMPILATIONS, "triage-small-2")
+    cluster.remove(COMPILATIONS, TRIAL)
     see(cluster, key, CURRENT, NEW)
     assert trials(cluster) == {}
 
@@ -159,11 +162,11 @@ def test_a_deleted_compilation_of_a_known_model_is_not_made_again() -> None:
 def test_new_models_are_tried_one_after_the_other() -> None:
     cluster, key = published_once()
     see(cluster, key, CURRENT, NEW, NEWER)
-    assert [*trials(cluster)] == ["triage-small-2"]
+    assert [*trials(cluster)] == [TRIAL]
     assert status(cluster)["last"]["outcome"] == "StillRunning"
-    end_run(cluster, "triage-small-2")
+    end_run(cluster, TRIAL)
     look(cluster, key)
-    assert [*trials(cluster)] == ["triage-small-2", "triage-small-3"]
+    assert [*trials(cluster)] == [TRIAL, trial("triage", NEWER)]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,8 @@ def test_new_models_are_tried_one_after_the_other() -> None:
 )
 def test_a_new_model_waits_for_what_any_cause_waits_for(fields: dict[str, Any], outcome: str) -> None:
     student = {**spec()["models"]["student"], "parameters": {"maxTokens": 10}}
-    cluster, key = published_once(spec(models={"student": student}))
+    models = {"pattern": "small*", "price": PRICE}
+    cluster, key = published_once(spec(models={"student": student}), models=models)
     end_run(cluster, costUSD=0.5)
     cluster.now += timedelta(hours=2)
     look(cluster, key, 2)
@@ -187,7 +191,7 @@ def test_a_new_model_waits_for_what_any_cause_waits_for(fields: dict[str, Any], 
     assert status(cluster)["last"]["outcome"] == outcome
     cluster.of(TRIGGERS)[0]["spec"] |= {"suspend": False, "minIntervalSeconds": 0, "dailyBudgetUSD": 5}
     look(cluster, key)
-    assert [*trials(cluster)] == ["triage-small-2"]
+    assert [*trials(cluster)] == [TRIAL]
 
 
 def test_a_new_model_waits_until_a_program_is_published() -> None:
@@ -200,19 +204,20 @@ def test_a_new_model_waits_until_a_program_is_published() -> None:
     assert status(cluster)["last"]["outcome"] == "NothingPublished"
     end_run(cluster)
     look(cluster, key)
-    assert [*trials(cluster)] == ["triage-small-2"]
+    assert [*trials(cluster)] == [TRIAL]
 
 
 def test_the_run_of_a_new_model_counts_in_the_budget_and_in_the_list_of_runs() -> None:
     student = {**spec()["models"]["student"], "parameters": {"maxTokens": 10}}
-    cluster, key = published_once(spec(models={"student": student}), dailyBudgetUSD=5)
+    models = {"pattern": "small*", "price": PRICE}
+    cluster, key = published_once(spec(models={"student": student}), models=models, dailyBudgetUSD=5)
     see(cluster, key, CURRENT, NEW)
     [found] = trials(cluster).values()
     assert found["spec"]["limits"] == {"costUSD": 5}
-    end_run(cluster, "triage-small-2", costUSD=2.0)
+    end_run(cluster, TRIAL, costUSD=2.0)
     look(cluster, key)
     run = status(cluster)["runs"][0]
-    assert (run["compilation"], run["costUSD"]) == ("triage-small-2", 2.0)
+    assert (run["compilation"], run["costUSD"]) == (TRIAL, 2.0)
     assert status(cluster)["spentUSD"] == 2.0
 
 
@@ -224,12 +229,120 @@ def test_another_pattern_begins_with_a_first_list_again() -> None:
     assert trials(cluster) == {}
 
 
-def test_a_model_that_the_template_has_got_by_hand_is_not_new() -> None:
-    cluster, key = published_once()
-    student = {**spec()["models"]["student"], "model": NEW}
+def change_model(cluster: FakeCluster, model: str) -> None:
+    """Writes another model into the template."""
+    student = {**spec()["models"]["student"], "model": model}
     cluster.of(TRIGGERS)[0]["spec"]["template"]["spec"]["models"] = {"student": student}
+
+
+def test_a_model_that_the_template_has_got_by_hand_is_not_new_also_when_the_template_gets_the_next_one() -> None:
+    cluster, key = published_once()
+    change_model(cluster, NEW)
     see(cluster, key, CURRENT, NEW)
     assert trials(cluster) == {}
+    end_run(cluster)
+    change_model(cluster, NEWER)
+    see(cluster, key, CURRENT, NEW, NEWER)
+    assert trials(cluster) == {}
+
+
+def test_another_model_in_the_template_begins_a_run_before_any_new_model_is_compared() -> None:
+    cluster, key = published_once()
+    change_model(cluster, NEW)
+    see(cluster, key, CURRENT, NEW, NEWER)
+    [production] = cluster.of(COMPILATIONS)
+    assert production["spec"]["models"]["student"]["model"] == NEW
+    assert production["metadata"]["annotations"][CAUSE].startswith(f"models {NEW} ")
+    assert status(cluster)["last"]["outcome"] == "StillRunning"
+    end_run(cluster)
+    look(cluster, key)
+    assert [*trials(cluster)] == [trial("triage", NEWER)]
+
+
+def test_a_deleted_compilation_of_the_trigger_is_not_made_again_by_its_model() -> None:
+    cluster, key = published_once()
+    cluster.remove(COMPILATIONS, "triage")
+    look(cluster, key, 3)
+    assert cluster.of(COMPILATIONS) == []
+
+
+def _command(job: Object) -> str:
+    return str(job["spec"]["template"]["spec"]["containers"][0]["args"][0])
+
+
+def test_one_run_is_for_the_model_and_for_the_content_that_the_first_look_finds() -> None:
+    source = {"url": "https://git.example/app.git", "ref": {"branch": "main"}, "path": "app"}
+    program = {"entrypoint": "triage:Triage", "source": {"git": source}}
+    cluster, key = prepared(spec(program=program), git={})
+    look(cluster, key, 2)
+    assert cluster.of(COMPILATIONS) == []
+    assert len(under_way(cluster)) == 2
+    [models] = [job for job in under_way(cluster) if _command(job) == "models"]
+    models["status"] = {}
+    end_look(cluster, Watched(commit="c" * 40, digest="d" * 64))
+    del models["status"]
+    look(cluster, key, 2)
+    end_look(cluster, [CURRENT])
+    look(cluster, key, 3)
+    assert sum(text.startswith("apply dspycompilations/") for text in cluster.writes) == 1
+
+
+def test_a_run_that_has_no_status_yet_may_spend_its_limit() -> None:
+    student = {**spec()["models"]["student"], "parameters": {"maxTokens": 10}, "price": PRICE}
+    models = {"pattern": "small*", "price": PRICE}
+    cluster, key = published_once(spec(models={"student": student}), models=models, dailyBudgetUSD=5)
+    see(cluster, key, CURRENT, NEW)
+    cluster.of(TRIGGERS)[0]["spec"]["schedules"] = [{"cron": "* * * * *"}]
+    look(cluster, key)
+    cluster.now += timedelta(minutes=2)
+    look(cluster, key)
+    assert status(cluster)["last"]["outcome"] == "BudgetSpent"
+
+
+def test_the_run_of_a_new_model_may_get_a_part_of_the_budget_and_delays_no_schedule() -> None:
+    student = {**spec()["models"]["student"], "parameters": {"maxTokens": 10}, "price": PRICE}
+    models = {"pattern": "small*", "price": PRICE, "costUSD": 2}
+    template = spec(models={"student": student})
+    cluster, key = published_once(template, models=models, dailyBudgetUSD=5, minIntervalSeconds=600)
+    see(cluster, key, CURRENT, NEW)
+    [found] = trials(cluster).values()
+    assert found["spec"]["limits"] == {"costUSD": 2}
+    cluster.of(TRIGGERS)[0]["spec"]["schedules"] = [{"cron": "* * * * *"}]
+    look(cluster, key)
+    cluster.now += timedelta(minutes=2)
+    look(cluster, key)
+    assert status(cluster)["last"]["outcome"] == "Started"
+    [production] = cluster.of(COMPILATIONS, "triage")
+    assert production["spec"]["limits"] == {"costUSD": 3}
+
+
+def test_a_model_goes_on_waiting_after_a_change_of_the_pattern_and_those_that_did_not_fit_are_known() -> None:
+    cluster, key = prepared()
+    look(cluster, key, 2)
+    end_run(cluster, published=False)
+    see(cluster, key, CURRENT)
+    see(cluster, key, CURRENT, NEW)
+    cluster.of(TRIGGERS)[0]["spec"]["models"] = {"pattern": "*"}
+    look(cluster, key, 2)
+    see(cluster, key, CURRENT, NEW, "openai/large")
+    end_run(cluster)
+    look(cluster, key, 2)
+    assert [*trials(cluster)] == [TRIAL]
+
+
+def test_the_status_says_that_the_run_has_begun_even_if_the_operator_died_before_it_could() -> None:
+    cluster, key = prepared()
+    look(cluster, key, 2)
+    end_run(cluster, published=False)
+    see(cluster, key, CURRENT)
+    see(cluster, key, CURRENT, NEW)
+    end_run(cluster)
+    cluster.now += timedelta(seconds=5)
+    cluster.kill_at = len(cluster.writes), True
+    with pytest.raises(Killed):
+        look(cluster, key)
+    look(cluster, key)
+    assert status(cluster)["last"]["outcome"] == "Started"
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -284,20 +397,32 @@ def test_a_new_model_has_a_gate_and_a_price_of_its_own() -> None:
     assert found["spec"]["models"]["student"]["price"] == {"prompt": 3, "completion": 4}
 
 
-def test_somebody_elses_compilation_is_not_overwritten() -> None:
+def test_somebody_elses_compilation_is_not_overwritten_and_other_models_do_not_wait() -> None:
     cluster, key = published_once()
-    cluster.compilation(spec(), name="triage-small-2")
-    with pytest.raises(Exception, match="somebody else's"):
-        see(cluster, key, CURRENT, NEW)
-    assert {each["reason"] for each in status(cluster)["conditions"]} == {"NotAllowed"}
-    assert "somebody else's" in status(cluster)["conditions"][0]["message"]
+    cluster.compilation(spec(), name=TRIAL)
+    see(cluster, key, CURRENT, NEW)
+    last = status(cluster)["last"]
+    assert last["outcome"] == "NotAllowed"
+    assert f"{TRIAL} exists and is somebody else's. The operator tries again." in last["message"]
+    see(cluster, key, CURRENT, NEW, NEWER)
+    assert trial("triage", NEWER) in trials(cluster)
+    assert status(cluster)["watches"][0]["known"] == [CURRENT, NEWER]
+    end_run(cluster, trial("triage", NEWER))
+    cluster.remove(COMPILATIONS, TRIAL)
+    look(cluster, key, 2)
+    assert status(cluster)["last"]["outcome"] == "Started"
+    assert trials(cluster)[TRIAL]["metadata"]["annotations"][MODEL] == NEW
 
 
 @pytest.mark.parametrize(
     ("models", "says"),
     [
         ({"student": {"model": "bedrock/x"}}, "where bedrock lists its models is not known"),
-        ({"student": {"model": "openai/x"}, "current": {"model": "openai/y"}}, "rename template.spec.models.current"),
+        ({"student": {"model": "openai/x"}}, "write template.spec.models.student.apiKey"),
+        (
+            {"student": {"model": "openai/x", "endpoint": "http://x/v1"}, "current": {"model": "openai/y"}},
+            "rename template.spec.models.current",
+        ),
     ],
 )
 def test_a_trigger_that_cannot_look_for_models_says_so(models: dict[str, Any], says: str) -> None:
@@ -309,12 +434,13 @@ def test_a_trigger_that_cannot_look_for_models_says_so(models: dict[str, Any], s
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        ("openai/gpt-4.1-mini", "triage-gpt-4.1-mini"),
+        ("openai/gpt-4.1-mini", "triage-gpt-4-1-mini-"),
         ("openrouter/x-ai/Grok_4", "triage-x-ai-grok-4-"),
         ("openai/a..b", "triage-a-b-"),
-        ("openai/" + "x" * 90, "triage-" + "x" * 90),
+        ("openai/" + "x" * 90, "triage-" + "x" * 60 + "-"),
     ],
 )
 def test_a_trial_has_a_name_that_kubernetes_takes(model: str, name: str) -> None:
     assert trial("triage", model).startswith(name)
     assert len(trial("t" * 253, model)) <= 253
+    assert trial("triage", model) != trial("triage", model.replace("openai/", "groq/").replace("openrouter/", "xai/"))

@@ -70,8 +70,8 @@ class RunRequest(Message):
     """Why the run cannot use the published program although there was one, as a clause; None if there was none."""
     inherited: list[str] = Field([])
     """Ids of the runs of spec.predecessor whose results the run reuses, oldest first."""
-    alone: str | None = None
-    """Why the run reuses nothing of spec.predecessor, as a clause; None if it does, or if the spec names none."""
+    not_inherited: str | None = None
+    """Why the run reuses no answers of spec.predecessor, as a clause; None if it does, or if the spec names none."""
     published_by: str = ""
     """Id of the run that has made the published program; empty if the run has none, or if its run is not known."""
     spec: CompilationSpec

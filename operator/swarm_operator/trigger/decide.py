@@ -4,7 +4,7 @@ All state is in the cluster, so a pass may stop anywhere. The name of a cause is
 cause whose run has begun is known even if the operator died before it wrote the status.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -25,12 +25,17 @@ DAY = timedelta(hours=24)
 WORKS: Mapping[ConditionType, Truth] = {ConditionType.READY: "True"}
 STALLED: Mapping[ConditionType, Truth] = {ConditionType.READY: "False", ConditionType.STALLED: "True"}
 BEGUN = "its run has begun."
+IN_TRIAL = "its run has begun in Compilation '{}'."
 CAUSES = {
     GIT: "a change of files in git",
     CONFIG_MAPS: "a change of a ConfigMap",
     DRIFT: "a change of a model behind its name",
-    MODELS: "a new model",
+    MODELS: "a new model, or another one in the template,",
 }
+NEW_MODEL = "newModel"
+"""The kind of a cause that is a new model in the provider's list."""
+RETRY_SECONDS = 300
+"""Seconds until the operator tries again to create a Compilation that was refused."""
 LEAST_USD = 0.000001
 """A budget with less than this is spent."""
 
@@ -101,7 +106,7 @@ def decide(world: World, now: datetime) -> Decision:
     last, next_time = _begun(world), causes.upcoming(spec.schedules, now)
     times = causes.due(spec.schedules, _handled(world, runs, last, now), now)
     # One run is for all causes. A change comes first, because its run is never left out, but only delayed.
-    due = next(watching.changes(now), times) or _of_models(world, spec, watching, now)
+    due = next(watching.changes(now), times) or _new_model(world, watching, now)
     outcome = _outcome(world, spec, runs, watching, due, now) if due else None
     if due and outcome:
         last = _told(last, due, outcome)
@@ -121,17 +126,22 @@ def decide(world: World, now: datetime) -> Decision:
         status,
         (_event(last),) if last is not None and last != world.status.last else (),
         watching.over,
-        min(((time - now).total_seconds() for time in (next_time, watching.next_look) if time), default=None),
+        min(_waits(world, (next_time, watching.next_look), now), default=None),
     )
 
 
-def _of_models(world: World, spec: TriggerSpec, watching: Watching, now: datetime) -> Cause | None:
-    """Returns the model for which a run is due: that of the template if there is no run yet, or a new one."""
-    if spec.models is None:
-        return None
-    current = spec.template.spec.models.student.model
-    model = current if world.owned is None else watching.new_model(current)
-    return Cause(now, MODELS, model) if model else None
+def _waits(world: World, times: Iterable[datetime | None], now: datetime) -> Iterator[float]:
+    """Yields the seconds after which a pass may have something to do."""
+    yield from ((time - now).total_seconds() for time in times if time)
+    if world.refused:
+        yield RETRY_SECONDS
+
+
+def _new_model(world: World, watching: Watching, now: datetime) -> Cause | None:
+    """Returns a new model for which a run is due. Models whose Compilation was refused come last."""
+    if found := sorted(watching.new_models, key=lambda model: model in world.refused):
+        return Cause(now, NEW_MODEL, found[0])
+    return None
 
 
 def _watched(watching: Watching, begun: StartRun | None) -> tuple[WatchStatus, ...]:
@@ -142,10 +152,13 @@ def _watched(watching: Watching, begun: StartRun | None) -> tuple[WatchStatus, .
 
 def _begun(world: World) -> CauseStatus | None:
     """Returns the newest cause that is known: that of the status, or of a run that began when the operator died."""
-    last, cause = world.status.last, world.owned.cause if world.owned else ""
-    if (time := _time_of(cause)) is None or (last is not None and (last.cause == cause or _moment(last.time) > time)):
-        return last
-    return CauseStatus(cause=cause, time=timestamp(time), outcome=Reason.STARTED, message=BEGUN)
+    last = world.status.last
+    for each in (world.owned, *world.trials.values()):
+        time = _time_of(each.cause) if each else None
+        if each and time is not None and not (last and (last.cause == each.cause or _moment(last.time) > time)):
+            message = BEGUN if each is world.owned else IN_TRIAL.format(each.name)
+            last = CauseStatus(cause=each.cause, time=timestamp(time), outcome=Reason.STARTED, message=message)
+    return last
 
 
 def _told(before: CauseStatus | None, due: Cause, outcome: _Outcome) -> CauseStatus:
@@ -245,20 +258,23 @@ def _time_of(cause: str) -> datetime | None:
 def _outcome(
     world: World, spec: TriggerSpec, runs: list[RunStatus], watching: Watching, due: Cause, now: datetime
 ) -> _Outcome:
-    owned, new = world.owned, due.revision if due.kind == MODELS and world.owned is not None else ""
+    owned, new = world.owned, due.revision if due.kind == NEW_MODEL else ""
     none = "the new model waits" if new else "the change waits" if due.revision else "no run began"
     if spec.suspend:
         return _Outcome(Reason.SUSPENDED, f"{none}, since spec.suspend is true.")
     late = (now - due.at).total_seconds()
     if spec.starting_deadline_seconds is not None and late > spec.starting_deadline_seconds:
         return _Outcome(Reason.MISSED, f"{none}: the operator saw it {late:.0f} s late (startingDeadlineSeconds).")
-    if new and owned and not (owned.is_over and all(trial.is_over for trial in world.trials.values())):
+    if new and not all(each.is_over for each in (owned, *world.trials.values()) if each):
         return _Outcome(Reason.STILL_RUNNING, f"{none}: the run before had not ended.")
-    if new and owned and not owned.has_published:
+    if new and (owned is None or not owned.has_published):
         return _Outcome(Reason.NOTHING_PUBLISHED, f"{none} until a run has published a program to compare with.")
+    if new in world.refused:
+        return _Outcome(Reason.NOT_ALLOWED, f"{none}: {world.refused[new]} The operator tries again.")
     if owned and not owned.is_over and spec.concurrency_policy == "Forbid":
         return _Outcome(Reason.STILL_RUNNING, f"{none}: the run before had not ended (concurrencyPolicy: Forbid).")
-    began = _moment(runs[0].start_time) if runs else None
+    own = [run for run in runs if new or run.compilation is None]
+    began = _moment(own[0].start_time) if own else None
     if began is not None and (now - began).total_seconds() < spec.min_interval_seconds:
         return _Outcome(Reason.TOO_SOON, f"{none}: the run before began at {_shown(began)} (minIntervalSeconds).")
     # A run that this one replaces may still spend its whole limit.
@@ -269,14 +285,14 @@ def _outcome(
         return _Outcome(
             Reason.BUDGET_SPENT, f"{none}: runs of the last 24 hours may have spent {told} (dailyBudgetUSD)."
         )
-    own = spec.template.spec.limits.cost_usd
-    limit = left if left is None or own is None else min(left, own)
+    most = [left, spec.template.spec.limits.cost_usd, spec.models.cost_usd if new and spec.models else None]
+    limit = min((usd for usd in most if usd is not None), default=None)
     # One run is for all changes, so it asks the models anew if one of the changes is a drift.
     drifted = any(change.kind == DRIFT for change in watching.changes(now))
     reuses = spec.reuse == "answers" and not drifted
     action = StartRun(due, watching.content, limit, reuses, new)
-    where = f"its run has begun in Compilation {object_names.trial(world.key.name, new)!r}."
-    return _Outcome(Reason.STARTED, where if new else BEGUN, action)
+    where = IN_TRIAL.format(object_names.trial(world.key.name, new)) if new else BEGUN
+    return _Outcome(Reason.STARTED, where, action)
 
 
 def _status(

@@ -47,8 +47,9 @@ def watch_job(order: StartLook, key: Key, spec: CompilationSpec, settings: Setti
         case Watch() as watch:
             given, volumes = _of_git(watch, settings)
         case ModelWatch() as models:
-            given, volumes = _of_models(models, spec.image or settings.worker_image), {}
-    swarm = spec.swarm
+            given, volumes = _of_models(models, settings), {}
+    # A look needs no right in the cluster. So it has no service account, which an administrator might have to allow.
+    swarm = spec.swarm.model_copy(update={"service_account_name": None})
     plain = {
         names.ENV_WATCH: order.watch.to_json(),
         names.ENV_NONCE: object_names.nonce(key.uid, name),
@@ -92,9 +93,9 @@ def _of_git(watch: Watch, settings: Settings) -> tuple[Manifest, dict[str, Manif
     return {"image": settings.git_image, "args": [WATCH_ROLE], "env": [], "volumeMounts": mounted}, volumes
 
 
-def _of_models(watch: ModelWatch, image: str) -> Manifest:
-    """Returns what the container of a look at models has of its own."""
+def _of_models(watch: ModelWatch, settings: Settings) -> Manifest:
+    """Returns what the container of a look at models has of its own. It runs no code of a user."""
     key = watch.secret
     reference = {"secretKeyRef": {"name": key.name, "key": key.key}} if key else {}
     given = [{"name": names.api_key_env(watch.role), "valueFrom": reference}] if key else []
-    return {"image": image, "args": [MODELS_COMMAND], "env": given, "volumeMounts": []}
+    return {"image": settings.worker_image, "args": [MODELS_COMMAND], "env": given, "volumeMounts": []}

@@ -105,9 +105,20 @@ def trials(found: Iterable[Object], key: Key) -> dict[str, Owned]:
         model = str((each["metadata"].get("annotations") or {}).get(MODEL, ""))
         its = owned(each, key.uid)
         if its.is_ours and model and each["metadata"]["name"] != key.name:
-            run = its.run.model_copy(update={"compilation": its.name}) if its.run else None
-            made[model] = replace(its, run=run)
+            made[model] = replace(its, run=(its.run or _begins(each)).model_copy(update={"compilation": its.name}))
     return made
+
+
+def _begins(found: Object) -> RunStatus:
+    """Returns the run of a new Compilation that has no status yet. It may spend its limit."""
+    seen = objects.compilation(found)
+    limits, cause = (found.get("spec") or {}).get("limits") or {}, str(seen.rerun_at or "")
+    return RunStatus(
+        run_id=seen.run_id,
+        cause=cause,
+        start_time=found["metadata"]["creationTimestamp"],
+        limit_usd=limits.get("costUSD"),
+    )
 
 
 def _begun(metadata: Object) -> dict[str, str]:

@@ -49,10 +49,16 @@ class Reconciler:
             return None
         world = await self._observed(found, key)
         now = self._clock()
-        decision = decide(world, now)
         applier = Applier(self._kube, key, kind=KIND, resource=TRIGGERS)
         try:
-            if decision.action is not None:
+            decision = decide(world, now)
+            while (action := decision.action) is not None and action.model:
+                if (error := await self._try(world, action, applier)) is None:
+                    break
+                # Other models, and the rest of the pass, do not wait for this one.
+                world = replace(world, refused={**world.refused, action.model: sentence(str(error))})
+                decision = decide(world, now)
+            if decision.action is not None and not decision.action.model:
                 await self._start(world, decision.action, applier, now)
             refusal = await self._look(world, decision.looks, applier)
             status = decision.status
@@ -103,21 +109,26 @@ class Reconciler:
             await applier.write_status(world.resource_version, status.as_written())
 
     async def _start(self, world: World, action: StartRun, applier: Applier, now: datetime) -> None:
-        key = world.key
+        key, body = world.key, compilation(world, action)
+        if world.owned is not None:
+            # Somebody may have deleted or replaced the Compilation since it was read.
+            body["metadata"] |= {"uid": world.owned.uid, "resourceVersion": world.owned.resource_version}
         try:
-            if action.model:
-                await applier.create(api.COMPILATIONS, trial(world, action))
-            else:
-                body = compilation(world, action)
-                if world.owned is not None:
-                    # Somebody may have deleted or replaced the Compilation since it was read.
-                    body["metadata"] |= {"uid": world.owned.uid, "resourceVersion": world.owned.resource_version}
-                # A user may have edited the Compilation, or requested a run by hand. The trigger takes its fields back.
-                await self._kube.apply(api.COMPILATIONS, key.namespace, key.name, body, force=True)
-        except (errors.Forbidden, errors.Rejected, errors.NameTaken) as error:
+            # A user may have edited the Compilation, or requested a run by hand. The trigger takes its fields back.
+            await self._kube.apply(api.COMPILATIONS, key.namespace, key.name, body, force=True)
+        except (errors.Forbidden, errors.Rejected) as error:
             await self._write(world, refused(world, now, sentence(str(error))), applier)
             raise
         log.info("%s: StartRun(%s)", key, action.cause)
+
+    async def _try(self, world: World, action: StartRun, applier: Applier) -> errors.ApiError | None:
+        """Creates the Compilation for a new model. Returns the error if the API server refuses it."""
+        try:
+            await applier.create(api.COMPILATIONS, trial(world, action))
+        except (errors.Forbidden, errors.Rejected, errors.NameTaken) as error:
+            return error
+        log.info("%s: StartRun(%s)", world.key, action.cause)
+        return None
 
     async def _look(self, world: World, looks: Sequence[StartLook], applier: Applier) -> errors.ApiError | None:
         """Starts looks. Returns an error if the API server refuses a Job; then runs still begin."""

@@ -5,12 +5,13 @@ from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from swarm_operator.trigger import trials
 from swarm_operator.trigger.trials import NewModels
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.git import GitSource
+from swarm_wire.spec.problems import problems
 from swarm_wire.spec.providers import model_list
 from swarm_wire.spec.schema import PATH, Rule, SpecModel
 
@@ -188,13 +189,29 @@ class TriggerSpec(SpecModel):
                 f"models: where {student.provider} lists its models is not known. Write "
                 "template.spec.models.student.endpoint, if its /models is such a list, or remove models"
             )
+        if student.endpoint is None and student.api_key is None:
+            raise ValueError(
+                "models: the list needs a key, and the pod that reads it gets no variable of env: write "
+                "template.spec.models.student.apiKey"
+            )
+        is_limited = self.daily_budget_usd or self.template.spec.limits.cost_usd or self.models.cost_usd
+        if is_limited and self.models.price is None:
+            raise ValueError(
+                "models: a limit in USD needs the price of new models, which DSPy's list may lack: write models.price"
+            )
         if trials.CURRENT in self.template.spec.models.by_role:
             raise ValueError(
                 f"models: a run for a new model gives the name {trials.CURRENT} to today's model: rename "
                 f"template.spec.models.{trials.CURRENT}"
             )
         made = trials.spec_for(self.template.spec.as_written(), "trigger", f"{student.provider}/new", self.models)
-        CompilationSpec.model_validate(made, by_alias=True, by_name=False)
+        try:
+            CompilationSpec.model_validate(made, by_alias=True, by_name=False)
+        except ValidationError as error:
+            told = "; ".join(map(str, problems(error)))
+            raise ValueError(
+                f"models: the Compilation for a new model, which has compare, would not be valid: {told}"
+            ) from None
         return self
 
     @model_validator(mode="after")

@@ -26,13 +26,20 @@ class NewModels(SpecModel):
     pattern: str = Field(
         min_length=1,
         max_length=200,
-        description='A model begins a run if its name without the provider fits, as in a shell: "gpt-*-mini". Models '
-        "of the first list begin none.",
+        description="A model begins a run if its name without the provider fits, as in a shell: "
+        '"gpt-[0-9]*-mini". Models of the first list begin none.',
     )
     interval_seconds: int = Field(3600, ge=60, le=604_800, description="Time between two looks.")
     price: Price | None = Field(
         None,
         description="Price of new models, in USD for a million tokens. Default: the price in DSPy's list.",
+    )
+    cost_usd: float | None = Field(
+        None,
+        alias="costUSD",
+        ge=0.000001,
+        le=1e9,
+        description="Most that the run for a new model may cost, in USD. Default: what is left of dailyBudgetUSD.",
     )
     gate: Gate | None = Field(
         None,

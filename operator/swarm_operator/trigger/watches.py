@@ -70,7 +70,10 @@ class Watching:
 
     def changes(self, now: datetime) -> Iterator[Cause]:
         """Yields the changes for which no run has begun."""
+        is_whole = all(watch.digest is not None for watch in self.statuses if watch.kind in (GIT, CONFIG_MAPS))
         for watch in self.statuses:
+            if watch.kind == MODELS and not is_whole:
+                continue  # one run is for the model and for the content that is not yet known
             if watch.digest is not None and watch.digest != watch.begun_digest and watch.revision is not None:
                 yield Cause(now, watch.kind, watch.revision)
 
@@ -88,17 +91,16 @@ class Watching:
         """Returns the statuses after a run of the trigger's own Compilation has begun."""
         return tuple(watch.model_copy(update={"begun_digest": watch.digest}) for watch in self.statuses)
 
-    def new_model(self, current: str) -> str | None:
-        """Returns a model for which no run has begun; None if there is none.
-
-        Args:
-            current: the model of the template, which is not new even if the first list lacked it.
-        """
-        for watch in self.statuses:
-            known = {current, *(watch.known or ())}
-            if watch.known is not None and (new := [name for name in watch.listed if name not in known]):
-                return new[0]
-        return None
+    @property
+    def new_models(self) -> list[str]:
+        """Returns the models for which no run has begun."""
+        return [
+            name
+            for watch in self.statuses
+            if watch.known is not None
+            for name in watch.listed
+            if name not in watch.known
+        ]
 
     def tried(self, model: str) -> tuple[WatchStatus, ...]:
         """Returns the statuses after the run for a new model has begun."""
@@ -106,8 +108,15 @@ class Watching:
 
 
 def digest_of(watch: Watch | ModelWatch) -> str:
-    """Returns a short digest of what a look looks at. The result of a look for another spec does not count."""
-    return hashlib.sha256(watch.to_json().encode()).hexdigest()[:REVISION]
+    """Returns a short digest of what a look looks at. The result of a look for another spec does not count.
+
+    Digests of looks at the same list of models have the same first half.
+    """
+    digest = hashlib.sha256(watch.to_json().encode()).hexdigest()
+    if isinstance(watch, Watch):
+        return digest[:REVISION]
+    place = hashlib.sha256(f"{watch.provider} {watch.base}".encode()).hexdigest()
+    return place[: REVISION // 2] + digest[: REVISION // 2]
 
 
 def follow(world: World, spec: TriggerSpec, now: datetime) -> Watching:
@@ -115,18 +124,23 @@ def follow(world: World, spec: TriggerSpec, now: datetime) -> Watching:
     statuses, starts, over, times = list[WatchStatus](), list[StartLook](), world.looks, list[datetime]()
     number = max([0, *(watch.looks for watch in world.status.watches), *(look.number for look in world.looks)])
     for kind, watch, interval in _looks(spec):
-        status, current = _followed(_before(world, kind), digest_of(watch), world.looks)
-        if current is not None:
-            result = _result(current, now)
-            status = _waiting(status, current) if result is None else _looked(status, current, result, now)
-            over = over if result is not None else tuple(look for look in over if look is not current)
+        status, look = _followed(_before(world, kind), digest_of(watch), world.looks)
+        if look is not None:
+            result = _result(look, now)
+            status = _waiting(status, look) if result is None else _looked(status, look, result, now)
+            over = over if result is not None else tuple(each for each in over if each is not look)
         elif not spec.suspend:
             asked = world.status.look_requested_at if kind == GIT else None
             times.append(_next_look(asked, status, interval, now))
             if times[-1] <= now:
                 number += 1
                 starts.append(StartLook(number, watch))
-        statuses.append(_knowing(status, world.trials) if kind == MODELS else status)
+        if kind == MODELS:
+            # If the template gets another model, a run begins. Otherwise a new model would be compared with a program
+            # that nobody runs any more.
+            current = spec.template.spec.models.student.model
+            status = _seen(_knowing(status, [*world.trials, current]), current, current, now)
+        statuses.append(status)
     if spec.config_maps:
         found, digest = _before(world, CONFIG_MAPS), world.config_maps
         statuses.append(_seen(found, digest, digest[:REVISION], now) if digest else found)
@@ -157,8 +171,11 @@ def _followed(before: WatchStatus, wanted: str, looks: tuple[LookJob, ...]) -> t
     """Returns what is known of something that pods look at, and the look that is under way or has just ended."""
     if before.watch != wanted:
         # The spec has changed. What was seen of another branch, of other files or of another provider says nothing.
-        kept = {"kind": before.kind, "looks": before.looks, "begun_digest": before.begun_digest}
-        before = WatchStatus.model_validate({**kept, "watch": wanted}, by_name=True)
+        is_same_list = before.kind == MODELS and (before.watch or "")[: REVISION // 2] == wanted[: REVISION // 2]
+        kept = ["kind", "looks", "begun_digest", *(["listed", "known"] if is_same_list else [])]
+        before = WatchStatus.model_validate(
+            {**{name: getattr(before, name) for name in kept}, "watch": wanted}, by_name=True
+        )
     return before, next((look for look in looks if look.number > before.looks and look.watch == wanted), None)
 
 
@@ -243,9 +260,13 @@ def _looked(watch: WatchStatus, look: LookJob, result: "Watched | list[str] | _F
     if isinstance(result, Watched):
         return _seen(looked, result.digest, result.commit, now).model_copy(update=good)
     if isinstance(result, list):
-        # Nobody knows how old the models of the first list are, so they begin no run.
-        known = result if looked.known is None else looked.known
-        return looked.model_copy(update={**good, "listed": result, "known": known})
+        known = watch.known or []
+        if watch.look_time is None:
+            # Nobody knows how old the models of the first list are, so they begin no run. After a change of the
+            # pattern, those go on waiting that have waited before.
+            waits = [name for name in watch.listed if name not in known]
+            known = [*known, *(name for name in result if name not in (*known, *waits))]
+        return looked.model_copy(update={**good, "listed": result, "known": known[-KNOWN:]})
     failures = max(watch.failures + 1, FAILURES if result.is_final else 0)
     told = sentence(result.message)
     return looked.model_copy(update={"failures": failures, "reason": result.reason, "message": told})

@@ -75,6 +75,7 @@ class World:
         given: the spec, as a user has written it.
         owned: None if there is no Compilation of this name.
         trials: the Compilations that the trigger owns for new models, by model.
+        refused: why the API server has refused such a Compilation in this pass, by model.
         looks: the Jobs that look at the git repository, or list models.
         config_maps: digest of the watched ConfigMaps; None if the trigger watches none, or if one is missing.
     """
@@ -88,6 +89,7 @@ class World:
     status: TriggerStatus
     owned: Owned | None = None
     trials: Mapping[str, Owned] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     looks: tuple[LookJob, ...] = ()
     config_maps: str | None = None
 

@@ -26,5 +26,6 @@ def model_list(model: Model) -> str | None:
         return None
     if model.endpoint is None:
         return LISTS.get(model.provider)
-    # Ollama's own API begins at the host, and its form of OpenAI's API below /v1.
-    return f"{model.address}/v1" if model.provider in ("ollama", "ollama_chat") else model.address
+    # LiteLLM adds /v1 to these endpoints itself. Ollama has a form of OpenAI's API there.
+    adds = model.provider in ("anthropic", "ollama", "ollama_chat") and not model.address.endswith("/v1")
+    return f"{model.address}/v1" if adds else model.address

@@ -120,9 +120,9 @@ class JournalFolder:
             (self.sources / name).mkdir(parents=True, exist_ok=True)
             for key, data in content.items():
                 (self.sources / name / key).write_bytes(data)
-        alone = "the local driver knows no other Compilations" if manifest.spec.predecessor else None
+        why = "the local driver knows no other Compilations" if manifest.spec.predecessor else None
         request = RunRequest(
-            run_id=run_id, name=manifest.name, spec=manifest.spec, alone=alone, published_by=published_by
+            run_id=run_id, name=manifest.name, spec=manifest.spec, not_inherited=why, published_by=published_by
         )
         _write(path, request.to_json())
         return request

@@ -28,7 +28,6 @@ PAUSES: Final = (1.0, 4.0)
 """Seconds before the second and the third try."""
 TIMEOUT: Final = 30.0
 MOST_BYTES: Final = 16 << 20
-MOST_PAGES: Final = 50
 MOST_CHARACTERS: Final = 3000
 """Length of all names together, which travel in a termination message."""
 _PASSING: Final = (408, 409, 425, 429)
@@ -49,6 +48,9 @@ def listed(watch: ModelWatch, key: str) -> list[str]:
     Raises BadInput, or ProviderFailed if another try may succeed.
     """
     found = {f"{watch.provider}/{_plain(name)}" for name in _names(watch, key)}
+    if not found:
+        # If this were a first list, all models of the next one would count as new.
+        raise ProviderFailed(f"{watch.base} lists no models.")
     fitting = sorted(name for name in found if fnmatchcase(name.partition("/")[2], watch.pattern))
     fitting = [name for name in fitting if MODEL_NAME.fullmatch(name)]
     if len(fitting) > MOST_LISTED or sum(map(len, fitting)) > MOST_CHARACTERS:
@@ -69,6 +71,12 @@ def _key(watch: ModelWatch) -> str:
             WorkerReason.MISSING_SECRET,
             f"{watch.field}.apiKey: key {watch.secret.key!r} of Secret {watch.secret.name!r} is empty.",
         )
+    if not (key.isascii() and key.isprintable()):
+        raise BadInput(
+            WorkerReason.MISSING_SECRET,
+            f"{watch.field}.apiKey: key {watch.secret.key!r} of Secret {watch.secret.name!r} is no API key: it has "
+            "line breaks or other characters that HTTP does not take.",
+        )
     return key
 
 
@@ -78,17 +86,17 @@ def _plain(name: str) -> str:
 
 
 def _names(watch: ModelWatch, key: str) -> Iterator[str]:
-    after = ""
-    for _ in range(MOST_PAGES):
-        page = _got(watch, key, f"?limit=1000{after}" if watch.is_anthropic else "")
+    after, query = "", "?limit=1000" if watch.is_anthropic else ""
+    while True:
+        page = _got(watch, key, f"{query}{after}")
         models = page.get("data") if isinstance(page, dict) else page
         if not isinstance(models, list):
             raise _no_list(watch, "it answers something else")
         yield from (model["id"] for model in models if isinstance(model, dict) and isinstance(model.get("id"), str))
-        last = page.get("last_id") if isinstance(page, dict) and page.get("has_more") else None
-        if not isinstance(last, str):
+        has_more = watch.is_anthropic and isinstance(page, dict) and page.get("has_more")
+        last = page.get("last_id") if has_more else None
+        if not isinstance(last, str) or after == (after := f"&after_id={quote(last, safe='')}"):
             return
-        after = f"&after_id={quote(last, safe='')}"
 
 
 def _got(watch: ModelWatch, key: str, query: str) -> Any:
@@ -102,10 +110,9 @@ def _got(watch: ModelWatch, key: str, query: str) -> Any:
         except HTTPError as error:
             said = printable(error.read(2000).decode(errors="replace"))[:300]
             if error.code in (401, 403):
-                raise BadInput(
-                    WorkerReason.CREDENTIALS_REJECTED,
-                    f"{watch.base} refuses the API key of {watch.field}: {error.code} {sentence(said)}",
-                ) from None
+                what = f"the API key of {watch.field}" if key else f"a list without a key. Write {watch.field}.apiKey"
+                told = f"{watch.base} refuses {what}: {error.code} {sentence(said)}"
+                raise BadInput(WorkerReason.CREDENTIALS_REJECTED, told) from None
             if error.code < 500 and error.code not in _PASSING:
                 raise _no_list(watch, f"it answers {error.code} {said}".strip()) from None
             why = f"{error.code} {said}"

@@ -53,8 +53,8 @@ def notes(request: RunRequest) -> Iterator[str]:
     results of the predecessor.
     """
     state, gate = request.spec.program.state, request.spec.gate
-    if request.alone is not None:
-        yield f"The run reuses nothing of a predecessor: {request.alone}."
+    if request.not_inherited is not None:
+        yield f"The run reuses no answers of a predecessor: {request.not_inherited}."
     if not request.spec.needs_published or _file().is_file():
         return
     why = request.unpublished or FIRST

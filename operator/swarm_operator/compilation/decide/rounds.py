@@ -14,7 +14,6 @@ from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
 from swarm_operator.compilation.model.roles import fetched
 from swarm_operator.compilation.model.world import NewPlan, PublishedProgram
-from swarm_operator.compilation.status import ArtifactStatus
 from swarm_wire.messages import RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 
@@ -48,8 +47,8 @@ def unopened(s: Situation) -> Move | None:
     # The run keeps the image with which it begins. If an administrator sets another image, only new runs use it.
     spec = compilation.spec.model_copy(update={"image": compilation.spec.image or s.settings.worker_image})
     published, why_not = published_program(s)
-    artifact, _ = published_artifact(s)
-    alone = s.world.predecessor.why_not if s.world.predecessor else None
+    artifact, _ = compilation.published(s.world.predecessor)
+    not_inherited = s.world.predecessor.why_not if s.world.predecessor else None
     request = RunRequest(
         run_id=compilation.run_id,
         name=compilation.key.name,
@@ -58,21 +57,13 @@ def unopened(s: Situation) -> Move | None:
         rerun_at=compilation.rerun_at,
         unpublished=why_not,
         inherited=list(s.world.predecessor.runs) if s.world.predecessor else [],
-        alone=alone,
+        not_inherited=not_inherited,
         published_by=artifact.run_id if published and artifact else "",
         spec=spec,
     )
     finding = wording.fetching(fetched(spec)) if fetched(spec) else wording.planning(s)
-    finding = wording.alone(wording.without_published(finding, why_not), alone)
+    finding = wording.without_inheritance(wording.without_published(finding, why_not), not_inherited)
     return Move(finding, (OpenRun(request, published),), wake_up=0)
-
-
-def published_artifact(s: Situation) -> tuple[ArtifactStatus | None, str]:
-    """Returns what is published, and the uid of the Compilation that owns it: this one, or its predecessor."""
-    compilation, before = s.world.compilation, s.world.predecessor
-    if compilation.status.artifact is None and before is not None:
-        return before.artifact, before.uid
-    return compilation.status.artifact, compilation.key.uid
 
 
 def published_program(s: Situation) -> tuple[PublishedProgram | None, str | None]:
@@ -81,7 +72,7 @@ def published_program(s: Situation) -> tuple[PublishedProgram | None, str | None
     Both are None if the run needs none, or if no earlier run has published one.
     """
     compilation, found = s.world.compilation, s.world.published
-    artifact, owner = published_artifact(s)
+    artifact, owner = compilation.published(s.world.predecessor)
     if compilation.spec is None or not compilation.spec.needs_published or artifact is None:
         return None, None
     if found is None:

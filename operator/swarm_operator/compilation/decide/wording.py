@@ -106,11 +106,11 @@ def without_published(finding: Finding, why: str | None) -> Finding:
     return replace(finding, message=f"{finding.message} The run begins without the published program: {why}.")
 
 
-def alone(finding: Finding, why: str | None) -> Finding:
-    """Adds why the run that begins reuses nothing of its predecessor, if the spec names one."""
+def without_inheritance(finding: Finding, why: str | None) -> Finding:
+    """Adds why the run that begins reuses no answers of its predecessor, if the spec names one."""
     if why is None:
         return finding
-    return replace(finding, message=f"{finding.message} The run reuses nothing of a predecessor: {why}.")
+    return replace(finding, message=f"{finding.message} The run reuses no answers of a predecessor: {why}.")
 
 
 def planning(s: Situation) -> Finding:

@@ -72,7 +72,7 @@ class Course:
     def published_name(self, predecessor: Predecessor | None) -> str | None:
         """Returns the name of the ConfigMap with the published artifact, if the run that begins now needs it."""
         begins = self.run is None and self.spec is not None and self.spec.needs_published
-        published = self.compilation.status.artifact or (predecessor.artifact if predecessor else None)
+        published, _ = self.compilation.published(predecessor)
         return published.config_map.name if begins and published and published.config_map else None
 
 
@@ -134,17 +134,20 @@ def predecessor(of: Course, other: Objects | None) -> Predecessor:
     if found.key.uid == of.compilation.key.uid:
         return Predecessor(why_not=f"{name} is this one itself")
     if of.run is not None:
-        # The run reuses those of its beginning: if results vanished, a later plan would meet other answers.
+        # The run reuses those of its beginning, whatever the predecessor is asked anew in the meantime.
         return Predecessor(found.key.uid, found.status.artifact, tuple(of.run.request.inherited), other.maps)
     if of.compilation.requested_at is not None:
         return Predecessor(found.key.uid, found.status.artifact, why_not="requested-at asks the models anew")
+    under_way = None if is_over(found) else found.status.run_id
     requests = {request.run_id: request for request in other.requests.values()}
     opened = sorted((each.created_at, each.run_id) for each in other.maps if each.kind == ObjectKind.RUN)
     valid = [request for _, run_id in opened if (request := requests.get(run_id)) is not None]
     valid = [request for request in valid if request.requested_at == found.requested_at]
+    valid = [request for request in valid if request.run_id != under_way]
     # Pods of this Compilation do not mount the depot with the bodies of such results.
     runs = tuple(request.run_id for request in valid if request.spec.journal is None)
-    why_not = f"{name} keeps its results in spec.journal" if valid and not runs else None
+    reason = "keeps its results in spec.journal" if valid else "has no run that has ended and still holds"
+    why_not = None if runs else f"{name} {reason}"
     return Predecessor(found.key.uid, found.status.artifact, runs, other.maps, why_not)
 
 

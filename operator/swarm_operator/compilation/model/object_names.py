@@ -12,7 +12,6 @@ from swarm_operator.compilation.model.roles import ROLES
 
 JOB_NAME_LIMIT: Final = 52
 _SHORT: Final = 30
-_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 CONTAINER: Final = "worker"
 """Name of the container in each pod, which runs the plan or the worker."""
 STRIKES_FILE: Final = "strikes.json.z"
@@ -58,12 +57,9 @@ def watch_job(trigger: str, uid: str, number: int) -> str:
 
 
 def trial(trigger: str, model: str) -> str:
-    """Returns the name of a trigger's Compilation for a new model. Another model never has the same."""
-    name = model.partition("/")[2]
-    if len(trigger) + len(name) < 200 and re.fullmatch(f"{_LABEL}([.]{_LABEL})*", name):
-        return f"{trigger}-{name}"
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower())[:60].strip("-")
-    return f"{trigger[:150]}-{plain}-{_hash(trigger, model)[:8]}"
+    """Returns the name of a trigger's Compilation for a new model. The end keeps names of two models apart."""
+    plain = re.sub(r"[^a-z0-9]+", "-", model.partition("/")[2].lower())[:60].strip("-")
+    return f"{trigger[:150]}-{plain}-{_hash(trigger, model)[:6]}"
 
 
 def event(compilation: str, *parts: str) -> str:

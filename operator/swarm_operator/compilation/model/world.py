@@ -71,6 +71,16 @@ class Compilation:
         """Returns what this run has spent, according to the status."""
         return self.status.spent if self.status.run_id == self.run_id else Spending()
 
+    def published(self, before: "Predecessor | None") -> tuple[ArtifactStatus | None, str]:
+        """Returns what is published, and the uid of the Compilation that owns it: this one, or its predecessor.
+
+        With `compare`, it is always that of the predecessor: its program runs today.
+        """
+        compares = self.spec is not None and self.spec.compare is not None
+        if before is not None and before.artifact is not None and (compares or self.status.artifact is None):
+            return before.artifact, before.uid
+        return self.status.artifact, self.key.uid
+
     def lacks(self, artifact: "PublishedArtifact | None") -> bool:
         """Whether the operator must write the artifact's ConfigMap again, because it was deleted or never filled."""
         if artifact is None:
