@@ -37,6 +37,7 @@ from swarm_wire.messages import (
     EffectKind,
     Ending,
     Outcome,
+    Pending,
     PlanEnd,
     PlanOutcome,
     Pushed,
@@ -103,6 +104,10 @@ class FakeCluster:
 
     now: datetime = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
     faults: Faults = field(default_factory=Faults)
+    slow: Callable[[str], timedelta] = lambda key: timedelta()
+    """How long a service takes for the result of a cell with this key. If it takes any time, the cell waits for it."""
+    services: dict[str, datetime] = field(default_factory=dict)
+    """Key of a cell -> when the service began with its result."""
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
@@ -629,7 +634,15 @@ class StandIn:
         known = {record.header["key"] for record in journal if record.kind is RecordKind.CALL}
         usage = Usage(calls=1, prompt_tokens=10, completion_tokens=2, micro_usd=MICRO_USD)
         made = []
+        waits = [record.header for record in journal if record.kind is RecordKind.PENDING]
+        looks = {header["key"]: header["number"] for header in sorted(waits, key=lambda header: int(header["number"]))}
         for key in keys:
+            began = self._cluster.services.setdefault(key, self._cluster.now) if self._cluster.slow(key) else None
+            if began is not None and self._cluster.now < began + self._cluster.slow(key):
+                told: dict[str, Any] = {"retry_after": 600, "handle": {"job": "j"}, "message": "j is queued"}
+                pending = Pending(key=key, number=looks.get(key, 0) + 1, **told)
+                made.append(Record(RecordKind.PENDING, pending.to_header()))
+                continue
             if (call := digest("call", key)) not in known:
                 made.append(Record(RecordKind.CALL, CallMade(key=call, usage=usage).to_header(), b"pickle"))
             result = Result(key=key, outcome=Outcome.OK, usage=usage, calls=[digest("call", key, 2)])

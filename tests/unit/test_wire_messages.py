@@ -22,6 +22,7 @@ from swarm_wire.messages import (
     Ending,
     ModelWatch,
     Outcome,
+    Pending,
     PlanEnd,
     PlanOutcome,
     Pushed,
@@ -180,6 +181,7 @@ EXAMPLES: list[Message] = [
         paths=["app"],
         without=["app/program.json"],
     ),
+    Pending(key=digest(1), number=2, retry_after=600, handle={"job": "ftjob-1"}, message="job ftjob-1 is queued"),
     ModelWatch(
         field="spec.template.spec.models.student",
         role="student",

@@ -1,6 +1,6 @@
 """Says how the processes of an attempt ended, and which cells are to blame."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,11 +24,13 @@ class Ended:
         on_its_own: this end uses up an attempt of the plan, or of each cell that the pod leaves without a result.
         by_cell: how the pod ended, if its cells may have ended it; otherwise "".
         refused: the pod's allowance was too small for another LM call.
+        done: the pod has finished all its cells, or has looked at those whose result comes later.
     """
 
     on_its_own: bool = False
     by_cell: str = ""
     refused: bool = False
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,20 @@ class Attempt:
         """Returns the keys of the cells of each slice."""
         return slice_keys(tasks, self.assignment.slices)
 
-    def strikes_after(self, tasks: Iterable[Task], present: Mapping[str, object]) -> dict[str, int]:
+    def strikes_after(
+        self, tasks: Iterable[Task], present: Mapping[str, object], pending: Collection[str] = ()
+    ) -> dict[str, int]:
         """Returns the strikes of the missing cells.
 
-        Each cell whose process ended on its own has one strike more than before.
+        Each cell whose process ended on its own has one strike more than before. A cell that waits has none after a
+        process has looked at it, because a run may look at it for days.
         """
         strikes = dict(self.strikes)
         for index, keys in enumerate(self.keys(tasks)):
-            if index in self.ends and self.ends[index].on_its_own:
-                for key in keys:
+            for key in keys if index in self.ends else ():
+                if self.ends[index].done and key in pending:
+                    strikes.pop(key, None)
+                elif self.ends[index].on_its_own:
                     strikes[key] = strikes.get(key, 0) + 1
         return {key: count for key, count in strikes.items() if key not in present}
 

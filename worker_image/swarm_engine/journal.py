@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple, Self
 
 from swarm_engine.accounts import Accounts
 from swarm_wire.message_base import MOST
-from swarm_wire.messages import Bound, CallMade, Outcome, PlanEnd, Pushed, Result, Snapshot, Task
+from swarm_wire.messages import Bound, CallMade, Outcome, Pending, PlanEnd, Pushed, Result, Snapshot, Task
 from swarm_wire.records import Framed, RecordKind
 from swarm_wire.spending import Booked, Usage
 
@@ -32,6 +33,7 @@ class Entries:
         results: key of a cell -> usage of its result.
         failed: keys of the cells whose result is an error.
         calls: identity of an LM call with a record of its own -> usage of the call.
+        pending: the last record of each cell whose result comes later, by key.
         bound: the code and data to which the journal belongs; None if no record names them.
         snapshots: parts of the files that the run has fetched.
         pushed: where the artifact is in git; None if no record says so.
@@ -40,6 +42,7 @@ class Entries:
     results: Mapping[str, Usage | Took] = field(default_factory=dict)
     failed: frozenset[str] = frozenset()
     calls: Mapping[str, Usage | Took] = field(default_factory=dict)
+    pending: Mapping[str, Pending] = field(default_factory=dict)
     booked: tuple[Booked, ...] = ()
     plans: tuple[PlanEnd, ...] = ()
     tasks: tuple[Task, ...] = ()
@@ -53,6 +56,7 @@ class Entries:
         results: dict[str, Took] = {}
         calls: dict[str, Took] = {}
         failed: set[str] = set()
+        pending: dict[str, Pending] = {}
         booked: list[Booked] = []
         plans: list[PlanEnd] = []
         tasks: list[Task] = []
@@ -69,6 +73,9 @@ class Entries:
                 case RecordKind.CALL:
                     call = CallMade.model_validate(record.header)
                     calls.setdefault(call.identity, Took.of(call.usage))
+                case RecordKind.PENDING:
+                    waits = Pending.model_validate(record.header)
+                    pending[waits.key] = later(pending.get(waits.key), waits)
                 case RecordKind.BOOKED:
                     booked.append(Booked.model_validate(record.header))
                 case RecordKind.BOUND:
@@ -85,6 +92,7 @@ class Entries:
             results=results,
             failed=frozenset(failed),
             calls=calls,
+            pending=pending,
             booked=tuple(booked),
             plans=tuple(plans),
             tasks=tuple(tasks),
@@ -92,6 +100,21 @@ class Entries:
             snapshots=tuple(snapshots),
             pushed=pushed,
         )
+
+
+def later(one: Pending | None, other: Pending) -> Pending:
+    """Returns the one of two records of a cell that counts."""
+    return other if one is None or other.number > one.number else one
+
+
+class Waiting(NamedTuple):
+    """A cell whose result comes later, and when a process has to look again."""
+
+    record: Pending
+    due: datetime
+
+
+LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -109,6 +132,7 @@ class Journal:
         keys: key of a cell that has a result -> the round of the result.
         failed: keys of the cells whose result is an error.
         calls: identities of LM calls with a record of their own.
+        pending: cells whose result comes later, by key. Cells that have it by now may be among them.
         accounts: what processes have spent, if the run has limits.
         plans: round -> the end of its plan.
         bound: the code and data to which the journal belongs, according to its first plan.
@@ -119,6 +143,7 @@ class Journal:
         self.keys: dict[str, int] = {}
         self.failed: set[str] = set()
         self.calls: set[str] = set()
+        self.pending: dict[str, Waiting] = {}
         self.accounts = Accounts()
         self.plans: dict[int, Planned] = {}
         self.bound: Bound | None = None
@@ -126,14 +151,21 @@ class Journal:
         self._took = Took()
         self._unpriced = False
 
-    def take(self, found: Entries, round_: int = 0, attempt: int = 0) -> None:
-        """Adds the records of a round and an attempt. Of several records with the same key, the first counts."""
+    def take(self, found: Entries, round_: int = 0, attempt: int = 0, at: datetime = LONG_AGO) -> None:
+        """Adds the records of a round and an attempt. Of several records with the same key, the first counts.
+
+        Args:
+            at: when they were written to the journal.
+        """
         new = [usage for key, usage in found.results.items() if key not in self.keys]
         new += [usage for identity, usage in found.calls.items() if identity not in self.calls]
         self.failed |= found.failed - self.keys.keys()
         for key in found.results:
             self.keys.setdefault(key, round_)
         self.calls |= found.calls.keys()
+        for key, waits in found.pending.items():
+            if self.is_new(waits):
+                self.pending[key] = Waiting(waits, at + timedelta(seconds=waits.retry_after))
         self._add(new)
         for booked in found.booked:
             self.accounts.book(booked)
@@ -147,10 +179,16 @@ class Journal:
         return bool(
             found.results.keys() - self.keys.keys()
             or found.calls.keys() - self.calls
+            or any(self.is_new(waits) for waits in found.pending.values())
             or found.booked
             or found.plans
             or (found.bound and not self.bound)
         )
+
+    def is_new(self, waits: Pending) -> bool:
+        """Whether a record says more about a cell that has no result yet."""
+        known = self.pending.get(waits.key)
+        return waits.key not in self.keys and (known is None or waits.number > known.record.number)
 
     @property
     def usage(self) -> Usage:

@@ -5,10 +5,11 @@ plan of round 0 -> tasks -> work, attempt 1, 2, ... -> plan of round 1 -> ... ->
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from swarm_engine.attempts import EXTRA_ATTEMPTS, Attempt, Ended, isolated, process_ended
-from swarm_engine.journal import Journal
+from swarm_engine.journal import Journal, Waiting
 from swarm_engine.limits import affordable
 from swarm_engine.slicing import missing_cells, slice_cells
 from swarm_wire.messages import Assignment, Task
@@ -23,6 +24,7 @@ class Round:
 
     Attributes:
         left: what the run may still spend.
+        now: the time of this decision.
         attempts: the attempts at the round's cells, in order. The last attempt has ended.
     """
 
@@ -32,12 +34,19 @@ class Round:
     journal: Journal
     swarm: Swarm
     left: Allowance
+    now: datetime
     attempts: Sequence[Attempt] = ()
 
     @cached_property
     def missing(self) -> list[tuple[Task, int]]:
         """Returns the cells of the round that still lack results."""
         return missing_cells(self.tasks, self.journal.keys, self.journal.failed)
+
+    @cached_property
+    def pending(self) -> dict[str, Waiting]:
+        """Returns the missing cells whose result comes later, by key."""
+        missing = {task.cells[position].key for task, position in self.missing}
+        return {key: waits for key, waits in self.journal.pending.items() if key in missing}
 
     @property
     def last(self) -> Attempt | None:
@@ -46,7 +55,7 @@ class Round:
     @cached_property
     def strikes(self) -> dict[str, int]:
         """Returns the strikes of the missing cells."""
-        return self.last.strikes_after(self.tasks, self.journal.keys) if self.last else {}
+        return self.last.strikes_after(self.tasks, self.journal.keys, self.pending) if self.last else {}
 
     @property
     def worst(self) -> int:
@@ -54,8 +63,13 @@ class Round:
         return max(self.strikes.values(), default=0)
 
     def is_untouched(self, attempt: Attempt) -> bool:
-        """Whether no cell of an attempt has a result, since its processes never started, or finished no cell."""
-        return not any(key in self.journal.keys for keys in attempt.keys(self.tasks) for key in keys)
+        """Whether no cell of an attempt has a result or waits, since its processes never started, or did nothing."""
+        waits = any(key in self.journal.pending for keys in attempt.keys(self.tasks) for key in keys)
+        return not (waits or self.has_result(attempt))
+
+    def has_result(self, attempt: Attempt) -> bool:
+        """Whether a cell of an attempt has a result."""
+        return any(key in self.journal.keys for keys in attempt.keys(self.tasks) for key in keys)
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,19 @@ class Work:
     assignment: Assignment
     strikes: tuple[tuple[str, int], ...]
     allowance: Allowance
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The next step is to wait. All missing cells wait for services outside of the cluster.
+
+    Attributes:
+        until: when a process has to look again.
+        messages: what they wait for, as clauses.
+    """
+
+    until: datetime
+    messages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -113,16 +140,22 @@ def next_plan(swarm: Swarm, ends: Sequence[Ended], started: int) -> Plan | Exhau
     return Plan(started + 1, runs_cells=not strikes)
 
 
-def next_work(round_: Round) -> Work | CellsFailed | Exhausted:
+def next_work(round_: Round) -> Work | Wait | CellsFailed | Exhausted:
     """Returns the next attempt at the missing cells of a round that has such cells."""
     last, swarm = round_.last, round_.swarm
     number = last.assignment.attempt if last else 0
     if last and (errors := _poisoned(round_, last)):
         return CellsFailed(errors)
-    fruitless = sum(map(round_.is_untouched, round_.attempts))
+    fruitless = sum(not round_.has_result(attempt) for attempt in round_.attempts)
+    fruitless -= sum(waits.record.number for waits in round_.pending.values())
     if round_.worst >= swarm.max_attempts or fruitless >= swarm.max_attempts + EXTRA_ATTEMPTS:
         return Exhausted(number)
-    cells = affordable(round_.missing, round_.left, round_.journal.accounts.total, len(round_.journal.keys))
+    waiting = {key: waits for key, waits in round_.pending.items() if round_.now < waits.due}
+    ready = [(task, position) for task, position in round_.missing if task.cells[position].key not in waiting]
+    if not ready:
+        messages = sorted({waits.record.message for waits in waiting.values()})
+        return Wait(min(waits.due for waits in waiting.values()), tuple(messages))
+    cells = affordable(ready, round_.left, round_.journal.accounts.total, len(round_.journal.keys))
     # The allowance may be too small for each of many processes, but large enough for some calls of fewer processes.
     fewer = max(1, len(last.assignment.slices) // 4) if last and last.was_refused else 0
     slices = slice_cells(

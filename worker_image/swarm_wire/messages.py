@@ -138,6 +138,23 @@ class Result(Message):
     """First line of the exception, for people."""
 
 
+class Pending(Message):
+    """Header of a PENDING record: a cell whose result a service outside of the cluster will have later.
+
+    The pod that prints it ends, and another pod looks again later. The record with the highest number counts.
+    """
+
+    key: Digest
+    number: int = Field(ge=1, le=1_000_000)
+    """How often pods have looked, counted from 1."""
+    retry_after: int = Field(ge=1, le=3600)
+    """Seconds until the next pod looks, from the time at which the journal has the record."""
+    handle: dict[str, str] = Field(max_length=20)
+    """What the next pod has to know, such as the id of a job."""
+    message: str = Field(max_length=500)
+    """Tells people what the run waits for, as a clause."""
+
+
 class CallMade(Message):
     """Header of a CALL record: one finished LM call of a running cell, or of a plan.
 

@@ -42,6 +42,8 @@ class RecordKind(StrEnum):
     """The header is a messages.Task. The record has no body."""
     RESULT = "result"
     """The header is a messages.Result. The body is the pickled outcome, which the operator never decodes."""
+    PENDING = "pending"
+    """The header is a messages.Pending. The record has no body."""
     CALL = "call"
     """The header is a messages.CallMade. The body is the answer as JSON, which the operator never decodes."""
     SNAPSHOT = "snapshot"

@@ -118,6 +118,9 @@ class Reason(StrEnum):
     """A plan pod replays the optimizer to find out what to compute next."""
     SCATTERING = "Scattering"
     """Worker pods compute the cells of a round."""
+    WAITING_FOR_JOB = "WaitingForJob"
+    """All that is missing comes from a job outside of the cluster, such as a fine-tune. A pod looks at it now and then.
+    """
     RETRYING = "Retrying"
     """Pods ended without all of their results. Another attempt computes the missing results."""
     QUEUED = "Queued"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from swarm_engine.accounts import Accounts
-from swarm_wire.messages import STORED, Bound, CallMade, Outcome, PlanEnd, PlanOutcome, Result, Stored
+from swarm_engine.journal import later
+from swarm_wire.messages import STORED, Bound, CallMade, Outcome, Pending, PlanEnd, PlanOutcome, Result, Stored
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.report import Waste
 from swarm_wire.spending import Booked, Usage
@@ -30,6 +31,7 @@ class Journal:
             evaluations, so it needs other effects.
         stream: the effects that the plan of `last` needed.
         accounts: the spending of pods with allowances.
+        pending: the last record of each cell whose result comes later, by key.
         bodies: reads bodies that are in a depot.
     """
 
@@ -38,6 +40,7 @@ class Journal:
     last: PlanEnd | None = None
     stream: Stream = field(default_factory=list)
     accounts: Accounts = field(default_factory=Accounts)
+    pending: dict[str, Pending] = field(default_factory=dict)
     _results: dict[str, tuple[Result, Body]] = field(default_factory=dict)
     _calls: dict[str, list[Body]] = field(default_factory=dict)
     _carried: dict[str, str] = field(default_factory=dict)
@@ -62,7 +65,7 @@ class Journal:
         return journal
 
     def put(self, record: Record) -> None:
-        """Adds a RESULT, CALL, BOOKED or BOUND record; ignores other kinds."""
+        """Adds a RESULT, PENDING, CALL, BOOKED or BOUND record; ignores other kinds."""
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
             self._results.setdefault(result.key, (result, body_of(record)))
@@ -72,6 +75,9 @@ class Journal:
             made = CallMade.model_validate(record.header)
             self._made.setdefault(made.identity, made)
             self._calls.setdefault(made.key, []).append(body_of(record))
+        elif record.kind is RecordKind.PENDING:
+            waits = Pending.model_validate(record.header)
+            self.pending[waits.key] = later(self.pending.get(waits.key), waits)
         elif record.kind is RecordKind.BOOKED:
             self.accounts.book(Booked.model_validate(record.header))
         elif record.kind is RecordKind.BOUND:

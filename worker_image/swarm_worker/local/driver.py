@@ -7,9 +7,11 @@ the results there.
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from swarm_engine.accounts import least, repeated
@@ -17,7 +19,7 @@ from swarm_engine.attempts import Attempt, slice_keys
 from swarm_engine.journal import Entries, Journal
 from swarm_engine.limits import limit_reached
 from swarm_engine.slicing import has_failed, missing_cells
-from swarm_engine.steps import CellsFailed, Exhausted, Round, Work, next_plan, next_work
+from swarm_engine.steps import CellsFailed, Exhausted, Round, Wait, Work, next_plan, next_work
 from swarm_wire import names
 from swarm_wire.messages import (
     ArtifactHeader,
@@ -68,6 +70,9 @@ class Watcher:
         Args:
             why: the reason that ended the previous attempt.
         """
+
+    def waiting(self, messages: Sequence[str], until: datetime) -> None:
+        """All missing cells wait for services elsewhere, and no process runs until then."""
 
     def gathered(self, result: Result) -> None: ...
     def called(self, call: CallMade) -> None: ...
@@ -237,13 +242,17 @@ class Driver:
         self._tasks = tasks
         while True:
             # The Round is made anew for each attempt, because the journal has new results.
-            open_ = Round(self._request.run_id, round_, tasks, self.journal, self._swarm, self._left, attempts)
+            now = datetime.now(UTC)
+            open_ = Round(self._request.run_id, round_, tasks, self.journal, self._swarm, self._left, now, attempts)
             if self._processes.is_stopped:
                 raise Stopped
             self._raise_if_limited(lacks_cells=bool(open_.missing))
             if not open_.missing:
                 return
             match next_work(open_):
+                case Wait(until, messages):
+                    self._watcher.waiting(messages, until)
+                    self._wait(until)
                 case CellsFailed(errors):
                     for error in errors:
                         self._journal(error)
@@ -269,6 +278,11 @@ class Driver:
                     self._refused = allowance if alone else None
                     failed = [ended for ended in ends.values() if not (ended.is_done or ended.is_refused)]
                     last = f"{failed[-1].reason}: {failed[-1].message}" if failed else ""
+
+    def _wait(self, until: datetime) -> None:
+        """Waits while no process runs, unless somebody stops the run or its time is over."""
+        while datetime.now(UTC) < until and not (self._processes.is_stopped or self._is_late):
+            time.sleep(min(1.0, max(0.0, (until - datetime.now(UTC)).total_seconds())))
 
     def _run_slices(self, assignment: Assignment, allowance: Allowance) -> dict[int, Ended]:
         """Runs the processes of one attempt. Returns how each ended, by the index of its slice."""
@@ -300,7 +314,7 @@ class Driver:
         account = f"{label}-{secrets.token_hex(4)}"  # unique, since a killed driver may have used the label
 
         def journal(record: Record) -> None:
-            if record.kind in (RecordKind.RESULT, RecordKind.CALL, RecordKind.BOUND):
+            if record.kind in (RecordKind.RESULT, RecordKind.PENDING, RecordKind.CALL, RecordKind.BOUND):
                 self._journal(record)
             elif record.kind is RecordKind.BOOKED:
                 self._book(Booked.model_validate({**record.header, "account": account, "final": False}))
@@ -325,7 +339,7 @@ class Driver:
             # Only the first result of a key is written. So the order in which shards are read does not matter.
             if not self.journal.lacks(new):
                 return
-            self.journal.take(new)
+            self.journal.take(new, at=datetime.now(UTC))
             self._folder.append(record)
             if record.kind is RecordKind.RESULT:
                 self._watcher.gathered(Result.model_validate(record.header))

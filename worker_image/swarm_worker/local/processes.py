@@ -77,7 +77,9 @@ class Ended:
         else:
             is_by_cell = self.exit_code != ExitCode.DONE
         how = f"{self.reason}: {self.message}"
-        return engine.Ended(self.exit_code != ExitCode.INTERRUPTED, how if is_by_cell else "", self.is_refused)
+        return engine.Ended(
+            self.exit_code != ExitCode.INTERRUPTED, how if is_by_cell else "", self.is_refused, self.is_done
+        )
 
     @property
     def is_done(self) -> bool:

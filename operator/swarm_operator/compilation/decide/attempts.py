@@ -10,6 +10,7 @@ from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import limits
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.world import AssignmentMap, Pod, Run
+from swarm_wire.names import ExitCode
 
 LONGEST_RETRY_DELAY: Final = 300.0
 
@@ -30,7 +31,8 @@ def backoff(s: Situation, strikes: int, pods: Iterable[Pod], usual: float | None
 def ended(pod: Pod) -> Ended:
     """Returns how an ended pod ended, in the form that the rules of `swarm_engine` take."""
     how = f"{pod.commit.reason}: {pod.commit.message}" if pod.commit else pod.failure
-    return Ended(pod.failed_on_its_own, how if pod.ended_by_cell else "", limits.refused(pod))
+    done = pod.commit is not None and pod.commit.exit_code == ExitCode.DONE
+    return Ended(pod.failed_on_its_own, how if pod.ended_by_cell else "", limits.refused(pod), done)
 
 
 def open_round(s: Situation, run: Run) -> Round:
@@ -45,6 +47,7 @@ def open_round(s: Situation, run: Run) -> Round:
         journal=s.world.journal,
         swarm=run.spec.swarm,
         left=limits.left(s),
+        now=s.now,
         attempts=[_attempt(found, pods) for found in given],
     )
 

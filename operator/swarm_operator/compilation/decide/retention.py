@@ -107,6 +107,7 @@ def superfluous(shards: Iterable[Shard]) -> list[Shard]:
     results: set[str] = set()
     calls: set[str] = set()
     others: set[tuple[object, ...]] = set()
+    looks: dict[str, int] = {}
     found = []
     for shard in sorted(shards, key=lambda shard: (-shard.size, shard.key)):
         said: set[tuple[object, ...]] = {(booked.account, booked.final) for booked in shard.booked}
@@ -114,11 +115,13 @@ def superfluous(shards: Iterable[Shard]) -> list[Shard]:
         said |= {(shard.artifact.sha256,)} if shard.artifact else set()
         said |= {("bound",)} if shard.bound else set()
         said |= {(shard.pushed.sha256, shard.pushed.commit)} if shard.pushed else set()
-        if shard.results.keys() <= results and shard.calls.keys() <= calls and said <= others:
+        waits = all(waits.number <= looks.get(key, 0) for key, waits in shard.pending.items())
+        if waits and shard.results.keys() <= results and shard.calls.keys() <= calls and said <= others:
             found.append(shard)
         results |= shard.results.keys()
         calls |= shard.calls.keys()
         others |= said
+        looks |= {key: max(looks.get(key, 0), waits.number) for key, waits in shard.pending.items()}
     return found
 
 

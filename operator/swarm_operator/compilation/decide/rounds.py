@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from swarm_engine.steps import CellsFailed, Exhausted, Work, next_plan, next_work
+from swarm_engine.steps import CellsFailed, Exhausted, Wait, Work, next_plan, next_work
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.decide import attempts, limits, retention, wording
 from swarm_operator.compilation.decide.attempts import backoff, open_round
@@ -113,6 +113,9 @@ def scatter(s: Situation) -> Move | None:
 
     ended = [pod for pod in pods if pod.attempt == number]
     match next_work(round_):
+        case Wait(until, messages):
+            delay = (until - s.now).total_seconds()
+            return Move(wording.waiting_for(messages, until), release(s.world.harvest.settled), delay)
         case CellsFailed(errors):
             kept = KeepRecords(s.world.run.id, ObjectKind.RESULTS, round_.number, 0, errors)
             return Move(wording.scattering(s), (kept,), wake_up=0)

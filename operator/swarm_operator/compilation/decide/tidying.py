@@ -20,9 +20,12 @@ def tidy(s: Situation) -> tuple[Action, ...]:
     actions += release(pod for pod in s.world.pods if s.settled or pod.run_id != current)
     actions += release(pod for pod in s.pods if pod.lost(s.now, s.settings.lost_after))
     unread = {pod.job_uid for pod in s.pods if pod.ended and s.live([pod])}
+    newest = max((attempt for round_, attempt in s.world.assignments if round_ == last), default=0)
     for job in s.world.jobs:
         is_complete = s.tasks is not None and not s.missing
-        done = job.round < last or (job.round == last and (is_complete or not ROLES[job.kind].is_dealt))
+        # A run that waits for a job outside of the cluster may make hundreds of attempts.
+        is_past = not ROLES[job.kind].is_dealt or job.attempt < newest
+        done = job.round < last or (job.round == last and (is_complete or is_past))
         if s.settled or job.run_id != current or (done and job.uid not in unread) or s.stale(job):
             actions.append(DropJob(job.name, job.uid))
     expired = s.time_to_live is not None and s.time_to_live <= 0

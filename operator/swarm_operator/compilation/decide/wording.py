@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 from swarm_operator.compilation.api import RERUN_AT, ConditionType, Reason
@@ -121,6 +122,12 @@ def scattering(s: Situation) -> Finding:
     end = s.world.journal.plans[s.planned - 1].end
     guesses = f"; {len(end.guesses)} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
     return Finding(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {results(s)}{guesses}.")
+
+
+def waiting_for(messages: Sequence[str], until: datetime) -> Finding:
+    when = f"{until.astimezone(UTC):%H:%M:%S} UTC"
+    message = f"no pod runs while the run waits: {'; '.join(messages)}. A pod looks again at {when}."
+    return Finding(State.RUNNING, Reason.WAITING_FOR_JOB, message)
 
 
 def results(s: Situation) -> str:

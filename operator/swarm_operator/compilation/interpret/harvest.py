@@ -18,6 +18,7 @@ from swarm_operator.compilation.interpret.spending import NOTHING
 from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Journal
 from swarm_operator.compilation.model.world import Harvest, NewPlan, Pod
+from swarm_wire.messages import Pending
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Framed, Record, RecordKind, Sealed
 from swarm_wire.spending import Booked, Spending
@@ -65,10 +66,13 @@ class _Found:
         self._plans: dict[int, NewPlan] = {}
         self._snapshots: dict[str, tuple[Framed, ...]] = {}
         self._cells: dict[int, set[str] | None] = {}
-        self._seen: dict[RecordKind, set[str]] = {RecordKind.RESULT: set(), RecordKind.CALL: set()}
+        self._seen: dict[RecordKind, set[str]] = {
+            kind: set() for kind in (RecordKind.RESULT, RecordKind.CALL, RecordKind.PENDING)
+        }
         self._known: Mapping[RecordKind, Mapping[str, object] | set[str]] = {
             RecordKind.RESULT: journal.keys,
             RecordKind.CALL: journal.calls,
+            RecordKind.PENDING: {f"{key} {waits.record.number}" for key, waits in journal.pending.items()},
         }
         self.settled: list[Pod] = []
 
@@ -80,7 +84,10 @@ class _Found:
             if (told := finished(record)) is None:
                 continue
             key, kind = told[0], record.kind
-            if kind is RecordKind.RESULT and role.is_dealt and not self._was_asked(pod.round, key):
+            is_of_cell = kind in (RecordKind.RESULT, RecordKind.PENDING)
+            if is_of_cell and role.is_dealt and not self._was_asked(pod.round, key.partition(" ")[0]):
+                continue
+            if kind is RecordKind.PENDING and not self._journal.is_new(Pending.model_validate(record.header)):
                 continue
             if key in self._seen[kind] or key in self._known[kind]:
                 continue

@@ -10,7 +10,18 @@ from pydantic import ValidationError
 
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.model.world import NewPlan, Pod
-from swarm_wire.messages import ArtifactHeader, Bound, CallMade, PlanEnd, PlanOutcome, Pushed, Result, Snapshot, Task
+from swarm_wire.messages import (
+    ArtifactHeader,
+    Bound,
+    CallMade,
+    Pending,
+    PlanEnd,
+    PlanOutcome,
+    Pushed,
+    Result,
+    Snapshot,
+    Task,
+)
 from swarm_wire.names import MARKDOWN_FILE, PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Framed, RecordKind, Sealed
 from swarm_wire.spending import Usage
@@ -29,11 +40,14 @@ class Malformed(Exception):
 
 
 def finished(record: Framed) -> tuple[str, Usage] | None:
-    """Returns the identity and the usage of a RESULT or CALL record; None for any other record."""
+    """Returns the identity and the usage of a RESULT, PENDING or CALL record; None for any other record."""
     with contextlib.suppress(ValidationError):
         if record.kind is RecordKind.RESULT:
             result = Result.model_validate(record.header)
             return result.key, result.usage
+        if record.kind is RecordKind.PENDING:
+            waits = Pending.model_validate(record.header)
+            return f"{waits.key} {waits.number}", Usage()
         if record.kind is RecordKind.CALL:
             call = CallMade.model_validate(record.header)
             return call.identity, call.usage

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from swarm_engine import journal as engine
-from swarm_engine.journal import Entries
+from swarm_engine.journal import LONG_AGO, Entries
 from swarm_engine.slicing import missing_cells
 from swarm_operator.compilation.api import ObjectKind
 from swarm_wire.messages import PlanOutcome, Task
@@ -30,6 +31,7 @@ class Shard(Entries):
 
     Attributes:
         size: size of the shard in bytes, as the operator read it.
+        created_at: when the API server created its ConfigMap.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Shard(Entries):
     attempt: int
     key: str
     size: int = 0
+    created_at: datetime = LONG_AGO
     artifact: Artifact | None = None
 
 
@@ -57,7 +60,7 @@ class Journal(engine.Journal):
         self.shards = tuple(sorted(shards, key=lambda shard: shard.key))
         self.artifact: Artifact | None = None
         for shard in self.of(ObjectKind.RESULTS):
-            self.take(shard, shard.round, shard.attempt)
+            self.take(shard, shard.round, shard.attempt, shard.created_at)
             self.artifact = shard.artifact or self.artifact
         if self.last is None or self.last.outcome is PlanOutcome.BLOCKED:
             # Somebody has deleted the PLAN record, or the run goes on although a limit had ended it.

@@ -12,9 +12,10 @@ import logging
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from swarm_engine.journal import Entries
+from swarm_engine.journal import LONG_AGO, Entries
 from swarm_operator.cluster.client import Kube, Object
 from swarm_operator.cluster.resources import CONFIG_MAPS
 from swarm_operator.compilation.api import (
@@ -129,6 +130,7 @@ def _shard(found: Object, kind: ObjectKind) -> Shard:
         attempt=attempt,
         key=key,
         size=len(data),
+        created_at=datetime.fromisoformat(created) if (created := metadata.get("creationTimestamp")) else LONG_AGO,
         artifact=artifacts[-1] if artifacts else None,
     )
 
