@@ -32,6 +32,8 @@ LESSON, PRACTICE, TOLD = 1.8, 1.1, 0.5
 """How much a label is recalled by a demonstration of it, by demonstrations of any label, and by the instruction."""
 BARE = 0.25
 """What a demonstration without reasoning teaches, compared with a demonstration with reasoning."""
+LEARNED = 2.0
+"""What a training row of a fine-tune counts for likeness, compared with a demonstration in the prompt."""
 SHARP = 1.3
 """Exponent of the share of a phrase that the query has. So half of a phrase counts less than half of its evidence."""
 NOISE = 0.35
@@ -54,11 +56,16 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the provider: its name, its capability between 0 and 1, and what it remembers."""
+    """A model of the provider: its name, its capability between 0 and 1, and what it remembers.
+
+    Attributes:
+        lessons: what a fine-tune has taught it. They count as demonstrations in each prompt.
+    """
 
     name: str
     capability: float
     memory: Memory
+    lessons: tuple[Demo, ...] = ()
 
 
 def spoken(label: str) -> str:
@@ -106,7 +113,8 @@ class Weighing:
         self._lexicon = model.memory.corpus.lexicon
         self._query = self._lexicon.features(prompt.text)
         self._told = guidance(prompt.task.instruction, self._labels)
-        self._practice = 1 - math.exp(-sum(map(self._worth, prompt.demos)) / 4)
+        self._learned = _learned(model, field)
+        self._practice = 1 - math.exp(-sum(map(self._worth, prompt.demos)) / 4 - 2 * self._learned)
         self._words: dict[str, dict[str, float]] = {label: {} for label in self._labels}
 
     def verdict(self) -> Verdict:
@@ -156,6 +164,7 @@ class Weighing:
         A demonstration of the label counts most.
         """
         shown = sum(LESSON * self._worth(demo) + cosine(self._query, self._lesson(demo)) for demo in self._demos(label))
+        shown += LESSON * self._learned
         return 1 - math.exp(-shown - PRACTICE * self._practice - TOLD * (label in self._told))
 
     def _worth(self, demo: Demo) -> float:
@@ -169,9 +178,10 @@ class Weighing:
 
     def _likeness(self, label: str) -> float:
         found = []
-        for demo in self._demos(label):
+        learned = [demo for demo in self._model.lessons if demo.outputs.get(self._field) == label]
+        for weight, demo in [*((1.0, demo) for demo in self._demos(label)), *((LEARNED, demo) for demo in learned)]:
             lesson = self._lesson(demo)
-            found.append(cosine(self._query, lesson))
+            found.append(weight * cosine(self._query, lesson))
             self._note(label, lesson, found[-1])
         return _sum_of_best(found, 2)
 
@@ -222,6 +232,18 @@ class Weighing:
         surfaces = {word.stem: word.surface for word in telling(self._prompt.text)}
         ranked = sorted((stem for stem in words if stem in surfaces), key=lambda stem: (-words[stem], stem))
         return tuple(surfaces[stem] for stem in ranked)
+
+
+@lru_cache(maxsize=64)
+def _learned(model: Model, field: str) -> float:
+    """Returns how much a model has learned from its fine-tunes about a field, from 0 to 1.
+
+    Many rows that make sense teach most.
+    """
+    if not model.lessons:
+        return 0.0
+    sense = [model.memory.sense(demo.text, demo.outputs.get(field, "")) for demo in model.lessons]
+    return (1 - math.exp(-len(sense) / 60)) * (sum(sense) / len(sense)) ** 2
 
 
 def _sum_of_best(found: Iterable[float], count: int = 3) -> float:

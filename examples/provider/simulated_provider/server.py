@@ -19,7 +19,9 @@ from aiohttp import web
 from simulated_provider import chance
 from simulated_provider.answers import answer
 from simulated_provider.brain import Model
+from simulated_provider.errors import ApiError
 from simulated_provider.faults import FaultError, Faults, Latency, RateLimit, spoil
+from simulated_provider.finetuning import FineTuning
 from simulated_provider.formats import render
 from simulated_provider.knowledge import Corpus, Memory
 from simulated_provider.prompts import PromptError, parse
@@ -31,25 +33,6 @@ KEPT_REQUESTS = 100_000
 """Number of entries that the request log keeps in memory."""
 
 _MATTERS = ("model", "messages", "temperature", "top_p", "response_format", "seed")
-
-
-class ApiError(Exception):
-    """An answer in OpenAI's form for errors: HTTP status and message, with the error's type, code and parameter."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        kind: str = "invalid_request_error",
-        *,
-        code: str | None = None,
-        param: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = dict(headers or {})
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 @dataclass(frozen=True)
@@ -70,6 +53,7 @@ class Provider:
         self._settings = settings
         self._models = dict[str, Model]()
         self._add(settings.models)
+        self._tuning = FineTuning(self._models, self._authorize)
         self._first_faults = faults or Faults()
         self._log = log
         self._in_flight = self._peak = 0
@@ -78,10 +62,11 @@ class Provider:
 
     def app(self) -> web.Application:
         """Returns the web application of the provider."""
-        app = web.Application(client_max_size=64 * 2**20, middlewares=[_errors])
+        app = web.Application(client_max_size=512 * 2**20, middlewares=[_errors])
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
         app.router.add_get("/v1/models/{name}", self._show)
+        self._tuning.add_to(app)
         app.router.add_get("/healthz", _healthy)
         app.router.add_get("/admin/faults", self._get_faults)
         app.router.add_put("/admin/faults", self._put_faults)
@@ -166,6 +151,7 @@ class Provider:
 
     async def _list(self, request: web.Request) -> web.Response:
         self._authorize(request)
+        self._tuning.refresh()
         return web.json_response({"object": "list", "data": [_described(name) for name in self._models]})
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -173,6 +159,7 @@ class Provider:
         return web.json_response(_described(self._model(request.match_info["name"]).name))
 
     def _model(self, name: str) -> Model:
+        self._tuning.refresh()
         if name not in self._models:
             message = f"The model `{name}` does not exist or you do not have access to it."
             raise ApiError(404, message, code="model_not_found", param="model")

@@ -44,6 +44,18 @@ class RunningProvider:
         """
         return self._admin("PUT", "faults", faults)
 
+    def set_tuning(self, **rules: Any) -> dict[str, Any]:
+        """Puts these rules of fine-tuning in force, and resets all others. Returns rules, files and jobs."""
+        return self._admin("PUT", "fine_tuning", rules)
+
+    def tuning(self) -> dict[str, Any]:
+        """Returns the rules of fine-tuning, and all files and jobs."""
+        return self._admin("GET", "fine_tuning")
+
+    def advance(self, seconds: float) -> None:
+        """Sets the clock of fine-tuning ahead."""
+        self._admin("POST", "clock", {"seconds": seconds})
+
     def reset(self) -> None:
         """Forgets all requests, and returns to the rules of the command line."""
         self._admin("POST", "reset")
