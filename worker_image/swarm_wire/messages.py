@@ -82,6 +82,8 @@ class EffectKind(StrEnum):
     """A wave: one cell for each example."""
     BOOTSTRAP = "bootstrap"
     """A bootstrap, which is one cell."""
+    FINETUNE = "finetune"
+    """A fine-tuning job, which is one cell. Its result comes hours later."""
 
 
 class Cell(Message):

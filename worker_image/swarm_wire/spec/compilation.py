@@ -8,6 +8,7 @@ from swarm_wire.spec.artifact import Artifact
 from swarm_wire.spec.compare import Compare
 from swarm_wire.spec.data import Data
 from swarm_wire.spec.drift import Drift
+from swarm_wire.spec.finetune import Finetune
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spec.journal import JournalStorage
 from swarm_wire.spec.limits import Limits
@@ -28,6 +29,9 @@ class CompilationSpec(SpecModel):
     data: Data
     models: Models
     optimizer: Optimizer
+    finetune: Finetune | None = Field(
+        None, description="How bootstrapFinetune trains the student. Default: nothing is trained."
+    )
     env: list[Variable] = Field(
         default_factory=list,
         max_length=128,
@@ -110,6 +114,25 @@ class CompilationSpec(SpecModel):
                 f"compare.currentModel is {name!r}: write the name of a model in models other than student. It is the "
                 "model on which the published program runs today"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tuning_has_a_job(self) -> Self:
+        if self.optimizer.tunes and self.finetune is None:
+            raise ValueError("bootstrapFinetune needs finetune: {}")
+        if self.finetune is not None and not self.optimizer.tunes:
+            raise ValueError("only bootstrapFinetune uses finetune: remove it")
+        if not self.optimizer.tunes:
+            return self
+        state = self.program.state
+        if (state is not None and state.published) or self.compares_published or self.drift is not None:
+            # A saved program names its tuned model without its endpoint, so it would run on the base model.
+            raise ValueError(
+                "bootstrapFinetune cannot be combined with program.state.published, gate.against: published, compare "
+                "and drift: a published program does not know where its tuned model is. Remove these"
+            )
+        if self.limits.cost_usd is not None and self.finetune and self.finetune.training_price is None:
+            raise ValueError("limits.costUSD needs finetune.trainingPrice")
         return self
 
     @model_validator(mode="after")

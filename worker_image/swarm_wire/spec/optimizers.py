@@ -251,6 +251,34 @@ class ReAnchor(SpecModel):
     )
 
 
+class BootstrapFinetune(SpecModel):
+    """dspy.BootstrapFinetune: fine-tunes the student on those runs of the teacher that the metric accepts. It needs
+    spec.finetune.
+    """
+
+    multitask: bool = Field(
+        True,
+        description="true: one job trains one model for all predictors. false: a job for each predictor; each run of "
+        "the teacher must then call each predictor once, in their order.",
+    )
+    exclude_demos: bool = Field(
+        True,
+        description="true: neither rows nor tuned program have demonstrations. false, DSPy's default: both have those "
+        "of the program.",
+    )
+    min_score: float | None = Field(
+        None, description="Lowest score of a run of the teacher that becomes rows. Default: any score but 0."
+    )
+    min_examples: int = Field(
+        50, ge=10, description="The run ends before its first LM call if there are fewer training examples."
+    )
+    min_traces: int = Field(
+        100,
+        ge=10,
+        description="The run ends before it pays for a job if a predictor has fewer rows than this.",
+    )
+
+
 class Custom(SpecModel):
     """A function of your own, which may use any optimizers: (student, trainset, valset, metric) -> program.
 
@@ -280,12 +308,18 @@ class Optimizer(Union):
     infer_rules: InferRules | None = None
     bootstrap_few_shot_with_optuna: BootstrapFewShotWithOptuna | None = None
     re_anchor: ReAnchor | None = None
+    bootstrap_finetune: BootstrapFinetune | None = None
     custom: Custom | None = None
 
     @property
     def is_arg_max(self) -> bool:
         """Whether the optimizer uses scores only to pick the winner, the first of the best candidates."""
         return getattr(getattr(self, self.which), "is_arg_max", False)
+
+    @property
+    def tunes(self) -> bool:
+        """Whether the optimizer fine-tunes a model."""
+        return self.bootstrap_finetune is not None
 
     @property
     def scores_on_train(self) -> bool:

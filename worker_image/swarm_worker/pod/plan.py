@@ -26,6 +26,7 @@ from swarm_worker.content.packages import packages
 from swarm_worker.determinism.rehearsal import observe, rehearse
 from swarm_worker.determinism.twin import Observation, Twin
 from swarm_worker.errors import AllowanceSpent, BadInput, CompileFailed, Drift, SwarmError
+from swarm_worker.finetuning import tuning
 from swarm_worker.journal.body_store import files_folder
 from swarm_worker.journal.run_journal import Stream
 from swarm_worker.journal.store import Store, read_earlier
@@ -115,7 +116,7 @@ class Plan:
             loaded = load_compilation(self._environment)
             given = self._environment
             rival = rivals.rival(given.request, given.models, loaded.student, self._process.note, self._ending is None)
-            compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, self._environment.models)
+            compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, given.models, self._process.note)
         self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
         missing = published.notes(self._environment.request)
         for note in [*left_out(), *loaded.data.notes, *missing]:
@@ -134,6 +135,7 @@ class Plan:
         self._finish_round()
         if self._twin is not None and not self._engine.course.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
+        tuning.install(spec, self._environment.models.by_name, self._store.pending, self._environment.budget)
         hooks.install(self._engine, self._watching(loaded))
         # The callback is set on the class, because `dspy.settings.callbacks` belongs to the user.
         dspy.Evaluate.callbacks = [self._progress]

@@ -17,6 +17,7 @@ from swarm_worker.content import places
 from swarm_worker.content.codec import Codec
 from swarm_worker.content.places import MARK
 from swarm_worker.errors import CellTimeout, OutputFull, ProviderFailed, SwarmError
+from swarm_worker.finetuning import tuning
 from swarm_worker.journal.body_store import Bodies
 from swarm_worker.journal.run_journal import body_of, read_body
 from swarm_worker.journal.store import Store, read_earlier
@@ -41,6 +42,7 @@ def main(process: Process) -> None:
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
         permanent_errors.here().knows, permanent_errors.here().tell = store.has_call, process.put
+        tuning.install(environment.request.spec, environment.models.by_name, store.pending, environment.budget)
         store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
         if depot is not None:
             depot.end = process.end

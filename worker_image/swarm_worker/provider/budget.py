@@ -106,6 +106,15 @@ class Budget:
         finally:
             self._end = None
 
+    def pay(self, cost: Spending) -> None:
+        """Spends on something that is no request to a model, as much at once. Raises AllowanceSpent if it may not."""
+        with self._lock:
+            if not self._set_aside(cost):
+                raise AllowanceSpent
+            self._spent += cost
+            self._aside -= cost
+            self._lock.notify_all()
+
     def around(self, request: Request, send: Send) -> Flow[None]:
         """Sends a request. Raises NoMoreCalls if it may not be sent."""
         account = self._opened(request)

@@ -39,12 +39,17 @@ class Prices:
                 # Roles may share a model. The first given price counts for all of them.
                 price = Price(model.price.prompt, model.price.completion)
                 self._given.setdefault(model.model, {}).setdefault(model.address, price)
+        student, tuned = spec.models.student, spec.finetune
+        given = (tuned.price or student.price) if tuned is not None else None
+        self._tuned = None if given is None else (f"{student.provider}/ft:", Price(given.prompt, given.completion))
 
     def of(self, model: str, endpoint: str | None = None) -> Price | None:
         """Returns a model's price. If the spec gives none for the endpoint, returns the model's highest known price.
 
         Returns None if no price of the model is known.
         """
+        if self._tuned is not None and model.startswith(self._tuned[0]):
+            return self._tuned[1]
         given = self._given.get(model, {})
         if (price := given.get((endpoint or "").rstrip("/"))) is not None:
             return price

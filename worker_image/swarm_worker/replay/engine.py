@@ -74,6 +74,13 @@ class Engine:
         with self.output.ending():
             return self._needed(effect)
 
+    def want(self, effect: Effect) -> None:
+        """Requests an effect that the optimizer will need, and goes on: effects that begin together are one round."""
+        if self.scouting.scout is None:
+            with self.output.ending():
+                if not self.results.is_settled(effect):
+                    self._ask(self.results.missing(effect))
+
     def go_on(self, leftover: Iterable[Tasks]) -> NoReturn:
         """Requests the unfinished tasks of the last round again, and ends. The next plan requests new tasks."""
         for tasks in leftover:

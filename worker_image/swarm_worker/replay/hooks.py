@@ -5,6 +5,7 @@ In a plan process, they replace these methods of DSPy until the process ends:
     ParallelExecutor.execute    runs every evaluation wave and every collection of traces
     BootstrapFewShot.compile    runs whole bootstraps, also for optimizers that call or inherit it
     Predict.forward             gives scouts placeholder texts for the answers to LM calls
+    LM.finetune                 begins a fine-tune
 
 `calls.install` hooks LM calls in the same way, before user code is loaded. `versions` checks the replaced methods when
 the process starts. Within a cell, the hooks call the stock methods.
@@ -13,6 +14,7 @@ the process starts. Within a cell, the hooks call the stock methods.
 from collections.abc import Callable
 from typing import Any
 
+import dspy
 from dspy.predict.predict import Predict
 from dspy.teleprompt.bootstrap import BootstrapFewShot
 from dspy.utils.parallelizer import ParallelExecutor
@@ -22,10 +24,12 @@ from swarm_wire.names import WorkerReason
 from swarm_worker.content import stand_ins
 from swarm_worker.errors import BadInput
 from swarm_worker.exceptions import Raised, describe
+from swarm_worker.finetuning import tuning
 from swarm_worker.lookahead import placeholder
 from swarm_worker.replay import evidence, recorded
 from swarm_worker.replay.calls import current
 from swarm_worker.replay.effects.bootstrap import Bootstrap
+from swarm_worker.replay.effects.finetune import FineTune, TrainingJob
 from swarm_worker.replay.effects.wave import wave
 from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.evidence import Recorded
@@ -54,6 +58,10 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
     stand_ins.put(ParallelExecutor, "execute", _executing(engine, begin))
     stand_ins.put(BootstrapFewShot, "compile", _bootstrapping(engine, begin))
     stand_ins.put(Predict, "forward", _predicting(engine))
+    stand_ins.put(dspy.LM, "finetune", _finetuning(engine, begin))
+    for name in ("launch", "kill"):
+        # They begin and end a local server, which nobody needs before a fine-tune elsewhere.
+        stand_ins.put(dspy.LM, name, lambda *_, **__: None)
 
 
 def _executing(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]:
@@ -116,6 +124,19 @@ def _bootstrapping(engine: Engine, begin: Callable[[], None]) -> Callable[..., A
         return optimizer.student
 
     return compile_bootstrap
+
+
+def _finetuning(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]:
+    def finetune(lm: Any, train_data: Any, train_data_format: Any, train_kwargs: Any = None) -> TrainingJob:
+        if engine.scouting.scout is not None:
+            engine.scouting.scout.end()
+        begin()
+        with engine.output.ending():
+            effect = FineTune(tuning.here().order(lm, train_data))
+        engine.want(effect)
+        return TrainingJob(lm, lambda: engine.need(effect))
+
+    return finetune
 
 
 def _predicting(engine: Engine) -> Callable[..., Any]:

@@ -27,6 +27,7 @@ from swarm_wire.spec import optimizers as api
 from swarm_wire.spec.schema import SpecModel
 from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.replay.blame import exhausted
+from swarm_worker.user import finetuning
 from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
 from swarm_worker.user.gepa import gepa_options
@@ -37,8 +38,13 @@ Compile = Callable[[dspy.Module], dspy.Module]
 """A function that takes the student and returns the winner."""
 
 
-def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) -> Compile:
+def prepare(
+    given: api.Optimizer, metric: Metric, data: Data, models: Models, note: Callable[[str], object] = lambda text: None
+) -> Compile:
     """Returns a function that compiles as the spec describes: it takes the student and returns the winner.
+
+    Args:
+        note: takes a sentence for the report.
 
     Raises:
         BadInput: the optimizer cannot be used with this spec. It is raised before the first LM call is paid for.
@@ -48,7 +54,7 @@ def prepare(given: api.Optimizer, metric: Metric, data: Data, models: Models) ->
     if package is not None and importlib.util.find_spec(package) is None:
         raise _invalid(given.which, f"it needs the package {package}, which is not in the image. Install it there.")
     with _as_compile_failed(given.which):
-        compile_program = _OPTIMIZERS[given.which](getattr(given, given.which), _Setting(metric, data, models))
+        compile_program = _OPTIMIZERS[given.which](getattr(given, given.which), _Setting(metric, data, models, note))
     return _as_compile_failed(given.which)(compile_program)
 
 
@@ -76,6 +82,7 @@ class _Setting:
     metric: Metric
     data: Data
     models: Models
+    note: Callable[[str], object]
 
     @property
     def prompt_model(self) -> dspy.LM | None:
@@ -219,6 +226,19 @@ def _re_anchor(given: api.ReAnchor, setting: _Setting) -> Compile:
     return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
 
 
+def _bootstrap_finetune(given: api.BootstrapFinetune, setting: _Setting) -> Compile:
+    finetuning.check(given, setting.data.train, setting.models.adapter)
+    return partial(
+        finetuning.finetuned,
+        given=given,
+        metric=setting.metric,
+        trainset=setting.data.train,
+        small=setting.models.student,
+        large=setting.models.teacher,
+        note=setting.note,
+    )
+
+
 def _custom(given: api.Custom, setting: _Setting) -> Compile:
     return load_custom(given.entrypoint, setting.metric, setting.data, setting.models)
 
@@ -238,5 +258,6 @@ _OPTIMIZERS: dict[str, Callable[[Any, _Setting], Compile]] = {
     "infer_rules": _infer_rules,
     "bootstrap_few_shot_with_optuna": _optuna,
     "re_anchor": _re_anchor,
+    "bootstrap_finetune": _bootstrap_finetune,
     "custom": _custom,
 }

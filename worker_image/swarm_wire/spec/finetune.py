@@ -1,0 +1,34 @@
+"""How a model is fine-tuned."""
+
+from pydantic import Field
+
+from swarm_wire.spec.models import Price
+from swarm_wire.spec.schema import SpecModel
+
+
+class Finetune(SpecModel):
+    """A fine-tuning job at the student's provider, by the protocol of OpenAI: files and jobs at its endpoint. It takes
+    hours, is paid for once, and keeps no pod.
+    """
+
+    epochs: int | None = Field(None, ge=1, le=100, description="Passes over the rows. Default: the provider's.")
+    batch_size: int | None = Field(None, ge=1, le=10_000, description="Rows of a step. Default: the provider's.")
+    learning_rate_multiplier: float | None = Field(
+        None, gt=0, le=100, description="Factor of the provider's learning rate. Default: the provider's."
+    )
+    suffix: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]{1,40}$",
+        max_length=40,
+        description="A part of the tuned model's name. Default: the provider's.",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the job.")
+    training_price: float | None = Field(
+        None, ge=0, le=1e6, description="Price of training, in USD for a million tokens of rows and epochs."
+    )
+    price: Price | None = Field(
+        None, description="Price of the tuned model, in USD for a million tokens. Default: that of the student."
+    )
+    deadline_seconds: int = Field(
+        172_800, ge=60, le=2_592_000, description="Longest time of the job, in seconds from the first look at it."
+    )

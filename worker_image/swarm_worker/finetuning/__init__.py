@@ -1,0 +1,6 @@
+"""Fine-tunes models, once for the same rows and parameters, however often processes die.
+
+order    what is to be trained: a model, parameters and rows, under a name made from all of them
+tuning   where this process has models fine-tuned
+hosted   a job at a provider, by the protocol of OpenAI
+"""

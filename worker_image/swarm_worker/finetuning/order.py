@@ -1,0 +1,57 @@
+"""What is to be trained, under a name that is made from all of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Order:
+    """A fine-tune.
+
+    Attributes:
+        role: the model in spec.models whose provider trains.
+        base: the model to train, as DSPy writes it.
+        endpoint: where it is; empty for the provider's own.
+        parameters: those of the job. The same order has the same.
+        rows: training rows as JSON lines, in the form that DSPy's adapter makes.
+    """
+
+    role: str
+    base: str
+    endpoint: str
+    parameters: Mapping[str, Any]
+    rows: bytes
+
+    @property
+    def head(self) -> bytes:
+        """Returns all but the rows, as one line of JSON."""
+        told = {"role": self.role, "base": self.base, "endpoint": self.endpoint, "parameters": dict(self.parameters)}
+        return json.dumps(told, sort_keys=True).encode()
+
+    @property
+    def key(self) -> str:
+        """Returns the name of the fine-tune: 32 hex digits. The role is no part of it."""
+        told = {"base": self.base, "endpoint": self.endpoint, "parameters": dict(self.parameters)}
+        text = json.dumps(told, sort_keys=True).encode()
+        return hashlib.sha256(b"finetune\0" + text + b"\0" + hashlib.sha256(self.rows).digest()).hexdigest()[:32]
+
+    def to_bytes(self) -> bytes:
+        return self.head + b"\n" + self.rows
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        head, _, rows = data.partition(b"\n")
+        return cls(**json.loads(head), rows=rows)
+
+    @property
+    def count(self) -> int:
+        """Returns the number of rows."""
+        return len(self.rows.splitlines())
+
+
+def json_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Returns rows as JSON lines, with the same bytes for equal rows."""
+    return "\n".join(json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows).encode()

@@ -1,0 +1,101 @@
+"""Where this process has models fine-tuned."""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Any
+
+import dspy
+
+from swarm_wire.messages import Pending
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.finetune import Finetune
+from swarm_wire.spending import MICRO, Spending, Usage
+from swarm_worker.errors import BadInput
+from swarm_worker.finetuning.order import Order, json_lines
+from swarm_worker.provider.budget import Budget
+
+MILLION = 1_000_000
+
+
+class Tuning:
+    """Has models of a spec fine-tuned.
+
+    Args:
+        models: the dspy.LM of each role.
+        pending: what looks have left in the journal, by the order's key.
+    """
+
+    def __init__(
+        self, spec: CompilationSpec, models: Mapping[str, dspy.LM], pending: Mapping[str, Pending], budget: Budget
+    ) -> None:
+        assert spec.finetune is not None, "the spec has a fine-tune"
+        self._spec, self._given = spec, spec.finetune
+        self._models, self._pending, self._budget = models, pending, budget
+
+    def order(self, lm: dspy.LM, rows: list[dict[str, Any]]) -> Order:
+        """Returns the order to tune an LM with these rows. Raises BadInput if the LM is no model of the spec."""
+        for role, model in self._spec.models.by_role.items():
+            if model.model == lm.model and model.address == str(lm.kwargs.get("api_base") or "").rstrip("/"):
+                return Order(role, model.model, model.address, parameters(self._given), json_lines(rows))
+        raise BadInput(
+            WorkerReason.NOT_FINETUNABLE,
+            f"a predictor has the model {lm.model!r}, which is in no role of spec.models, so nobody knows its key. "
+            "Write it into spec.models.student, and remove it from the program.",
+        )
+
+    def look(self, order: Order, now: float, note: Callable[[Pending], None]) -> tuple[str, Usage] | Pending:
+        """Looks at a fine-tune. Returns the tuned model's name and what it cost, or a record for the journal."""
+        # Plans import this module, too, and make no look.
+        import openai
+
+        from swarm_worker.finetuning.hosted import Look
+
+        lm = self._models[order.role]
+        client = openai.OpenAI(api_key=lm.kwargs.get("api_key"), base_url=lm.kwargs.get("api_base"))
+
+        def pay(tokens: int) -> None:
+            self._budget.pay(Spending(calls=0, tokens=tokens, micro_usd=self._micro_usd(tokens) or 0))
+
+        with client:
+            before, deadline = self._pending.get(order.key), float(self._given.deadline_seconds)
+            found = Look(client, order, before, now=now, deadline=deadline, note=note, pay=pay).look()
+        if isinstance(found, Pending):
+            return found
+        return found.model, Usage(calls=0, prompt_tokens=found.tokens, micro_usd=self._micro_usd(found.tokens))
+
+    def _micro_usd(self, tokens: int) -> int | None:
+        price = self._given.training_price
+        return None if price is None else ceil(tokens * price / MILLION * MICRO)
+
+
+def parameters(given: Finetune) -> dict[str, Any]:
+    """Returns the parameters of a job. Those that are not set are left to the provider."""
+    found = {
+        "n_epochs": given.epochs,
+        "batch_size": given.batch_size,
+        "learning_rate_multiplier": given.learning_rate_multiplier,
+        "suffix": given.suffix,
+        "seed": given.seed,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+_here: Tuning | None = None
+
+
+def install(
+    spec: CompilationSpec, models: Mapping[str, dspy.LM], pending: Mapping[str, Pending], budget: Budget
+) -> None:
+    """Makes `here` return the Tuning of this process, if the spec has a fine-tune."""
+    global _here
+    _here = Tuning(spec, models, pending, budget) if spec.finetune is not None else None
+
+
+def here() -> Tuning:
+    """Returns the Tuning of this process. Raises BadInput if the spec has no fine-tune."""
+    if _here is None:
+        raise BadInput(
+            WorkerReason.NOT_FINETUNABLE, "the optimizer fine-tunes a model, and spec.finetune is not set. Write it."
+        )
+    return _here

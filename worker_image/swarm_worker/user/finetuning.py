@@ -1,0 +1,170 @@
+"""Runs stock DSPy's BootstrapFinetune, and stops before a job is paid for that cannot be good.
+
+Where stock DSPy would train on something else than the user means, this module says so and ends the run:
+
+- An example that raises, or whose answer cannot be parsed, ends stock's compile after all calls. Here it is left out.
+- A metric that returns a `dspy.Prediction` switches stock's filter off, because such an object is never false. Here its
+  score counts.
+- Without any row, stock begins a job all the same.
+- With `multitask=False`, stock takes the n-th call of a run for the n-th predictor, whatever was called.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import ceil
+from typing import Any, Final
+
+import dspy
+from dspy.adapters.chat_adapter import ChatAdapter
+from dspy.teleprompt import BootstrapFinetune, bootstrap_finetune
+from dspy.teleprompt.bootstrap_trace import FailedPrediction
+
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec import optimizers as api
+from swarm_worker.errors import BadInput
+
+FEW: Final = 200
+"""With fewer training examples than this, a note says that more would be better."""
+Note = Callable[[str], object]
+
+
+def check(given: api.BootstrapFinetune, train: Sequence[Any], adapter: dspy.Adapter | None) -> None:
+    """Raises BadInput for what no LM call is needed to find out."""
+    if len(train) < given.min_examples:
+        raise BadInput(
+            WorkerReason.TOO_FEW_EXAMPLES,
+            f"spec.data.train has {len(train)} examples, and a fine-tune with fewer than {given.min_examples} is "
+            "seldom worth its price. Add examples, or lower optimizer.bootstrapFinetune.minExamples.",
+        )
+    used = adapter or ChatAdapter()
+    try:
+        used.format_finetune_data(dspy.Signature("a -> b"), [], {"a": "a"}, {"b": "b"})
+    except NotImplementedError:
+        raise BadInput(
+            WorkerReason.ADAPTER_UNSUPPORTED,
+            f"DSPy makes no training rows with {type(used).__name__}. Remove spec.program.adapter, or write chat: "
+            "{}.",
+        ) from None
+
+
+def finetuned(
+    student: dspy.Module,
+    *,
+    given: api.BootstrapFinetune,
+    metric: Callable[..., Any],
+    trainset: list[Any],
+    small: dspy.LM,
+    large: dspy.LM,
+    note: Note,
+) -> dspy.Module:
+    """Returns the student with tuned models, as stock DSPy does. It is the same object.
+
+    Args:
+        small: the model of predictors that have none.
+        large: the model of the teacher, which is a copy of the student. If it is `small`, the student teaches itself.
+
+    Raises BadInput if there are too few rows, or if they are not what the tuned program will be asked.
+    """
+    for predictor in student.predictors():
+        if predictor.lm is None:
+            predictor.lm = small
+    teacher = None
+    if large is not small:
+        teacher = student.deepcopy()
+        teacher.set_lm(large)
+    else:
+        note("the student teaches itself: name a larger model in spec.models.teacher.")
+    if len(trainset) < FEW:
+        note(f"there are {len(trainset)} training examples: a fine-tune is reliable with {FEW} or more.")
+    optimizer = BootstrapFinetune(
+        metric=metric,
+        multitask=given.multitask,
+        exclude_demos=given.exclude_demos,
+        num_threads=max(len(student.predictors()), dspy.settings.num_threads or 1),
+    )
+    with _collecting(given, student, note):
+        return optimizer.compile(student, trainset=trainset, teacher=teacher)
+
+
+@contextmanager
+def _collecting(given: api.BootstrapFinetune, student: dspy.Module, note: Note) -> Iterator[None]:
+    """Within the block, stock's collection of runs leaves out those that it could not use, and is checked."""
+    stock = bootstrap_finetune.bootstrap_trace_data
+
+    def collect(program: dspy.Module, dataset: list[Any], **more: Any) -> list[dict[str, Any]]:
+        found = stock(program=program, dataset=dataset, raise_on_error=False, **more)
+        out = Counter(raised=len(dataset) - len(found))
+        kept = []
+        for item in found:
+            if isinstance(item["prediction"], FailedPrediction):
+                out["unparsed"] += 1
+            elif not _is_good(item["score"], given.min_score):
+                out["rejected"] += 1
+            else:
+                kept.append({**item, "score": True})
+        note(
+            f"{len(kept)} of {len(dataset)} runs of the teacher became training rows: the metric rejected "
+            f"{out['rejected']}, {out['raised']} raised, and {out['unparsed']} could not be parsed."
+        )
+        _check_rows(given, student, kept, len(dataset))
+        return kept
+
+    bootstrap_finetune.bootstrap_trace_data = collect
+    try:
+        yield
+    finally:
+        bootstrap_finetune.bootstrap_trace_data = stock
+
+
+def _is_good(score: Any, least: float | None) -> bool:
+    """Whether a run becomes rows. Without a least score, any score but 0 is good, as in stock DSPy."""
+    number = float(score["score"]) if isinstance(score, dspy.Prediction) else float(score)
+    return bool(number) if least is None else number >= least
+
+
+def _check_rows(given: api.BootstrapFinetune, student: dspy.Module, kept: list[dict[str, Any]], of: int) -> None:
+    """Raises BadInput if there are too few rows, or if they teach something else than the tuned program is asked."""
+    if len(kept) < given.min_traces:
+        needed = f"About {ceil(given.min_traces * of / len(kept)):,} training examples would do. " if kept else ""
+        raise BadInput(
+            WorkerReason.TOO_FEW_TRACES,
+            f"{len(kept)} of {of} runs of the teacher are good enough for training rows, and {given.min_traces} are "
+            f"needed for each predictor. {needed}Add examples, improve the teacher, or lower "
+            "optimizer.bootstrapFinetune.minTraces.",
+        )
+    predictors = student.predictors()
+    adapter = dspy.settings.adapter or ChatAdapter()
+    for item in kept:
+        if not given.multitask and not _is_in_order(item["trace"], predictors):
+            raise BadInput(
+                WorkerReason.OPTIMIZER_INVALID,
+                "optimizer.bootstrapFinetune.multitask is false, and a run of the teacher does not call each predictor "
+                "once, in their order: stock DSPy would train a predictor on the rows of another. Write multitask: "
+                "true.",
+            )
+        for called, inputs, outputs in item["trace"]:
+            demos = [] if given.exclude_demos else called.demos
+            row = adapter.format_finetune_data(called.signature, demos, inputs, outputs)["messages"]
+            if not any(row[:-1] == _asked(adapter, predictor, given.exclude_demos, inputs) for predictor in predictors):
+                raise BadInput(
+                    WorkerReason.PROMPT_SKEW,
+                    "a training row has another prompt than the tuned program will send: the program changes its "
+                    "signatures or demonstrations while it runs. Let them stay as the constructor makes them.",
+                )
+
+
+def _is_in_order(trace: Sequence[Any], predictors: Sequence[Any]) -> bool:
+    called = [called.signature for called, _, _ in trace]
+    return len(called) == len(predictors) and all(
+        one.equals(predictor.signature) for one, predictor in zip(called, predictors, strict=True)
+    )
+
+
+def _asked(adapter: Any, predictor: Any, without_demos: bool, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the prompt that a predictor will send."""
+    if set(inputs) - set(predictor.signature.input_fields):
+        return []
+    demos = [] if without_demos else predictor.demos
+    asked: list[dict[str, Any]] = adapter.format(predictor.signature, demos, inputs)
+    return asked
