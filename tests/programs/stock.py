@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import dspy
+from dspy.clients.provider import Provider
 from dspy.teleprompt import COPRO, BootstrapFewShotWithOptuna, InferRules
 
 import replay_programs
@@ -76,12 +78,39 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
             from dspy.experimental import ReAnchor
 
             return ReAnchor(metric, **given).compile(student, **both)
+        case "bootstrapFinetune":
+            student.set_lm(dspy.LM("openai/small", api_base=case["url"], api_key="none", provider=Adopting()))
+            teacher = student.deepcopy()
+            teacher.set_lm(model(case, "large"))
+            passed = {name: given[name] for name in ("multitask", "exclude_demos") if name in given}
+            made = {"exclude_demos": True, **passed}  # dspy-swarm's default
+            tuner = dspy.BootstrapFinetune(metric=metric, num_threads=4, **made)
+            return tuner.compile(student, trainset=train, teacher=teacher if case["teacher"] else None)
         case "custom":
             module, _, name = given["entrypoint"].partition(":")
             compile_: Callable[..., Any] = getattr(importlib.import_module(module), name)
             return compile_(student, train, validation, metric)
         case other:
             raise ValueError(f"no such optimizer: {other}")
+
+
+class Adopting(Provider):
+    """Tunes no model, but finds one that the simulated provider has tuned with exactly these rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finetunable = True
+
+    @staticmethod
+    def finetune(job: Any, model: str, train_data: list[Any], train_data_format: Any, train_kwargs: Any = None) -> str:
+        url = os.environ["STOCK_URL"].removesuffix("/v1")
+        with urlopen(f"{url}/admin/fine_tuning") as answer:
+            jobs = {found["training_file"]: found["fine_tuned_model"] for found in json.load(answer)["jobs"]}
+        for file, tuned in jobs.items():
+            with urlopen(f"{url}/v1/files/{file}/content") as answer:
+                if [json.loads(line) for line in answer.read().splitlines()] == train_data:
+                    return f"openai/{tuned}"
+        raise ValueError(f"no model was tuned with these {len(train_data)} rows")
 
 
 def with_gepas_objects(given: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +220,7 @@ def main(given: str, target: str, environment: Mapping[str, str] | None = None) 
         os.environ.clear()
         os.environ.update(environment)
     case, calls = json.loads(given), count_calls()
+    os.environ["STOCK_URL"] = case["url"]
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     adapters = {
         "json": dspy.JSONAdapter,

@@ -104,6 +104,7 @@ class Case:
             "models": models,
             "optimizer": {self.optimizer: {camel(key): value for key, value in self.parameters.items()}},
             "swarm": {"threadsPerPod": 4, **swarm},
+            **({"finetune": {}} if self.optimizer == "bootstrapFinetune" else {}),
         }
         return {
             "apiVersion": "dspy-swarm.dev/v1alpha1",

@@ -28,6 +28,7 @@ STOCK: list[type[SpecModel]] = [
     api.InferRules,
     api.BootstrapFewShotWithOptuna,
     api.ReAnchor,
+    api.BootstrapFinetune,
 ]
 
 FROM_ELSEWHERE = {
@@ -53,10 +54,14 @@ LEFT_OUT = {
     "wandb_api_key": "the same",
     "wandb_init_kwargs": "the same",
     "use_mlflow": "the same",
+    "train_kwargs": "spec.finetune has them",
+    "adapter": "spec.program.adapter names it",
 }
 NOT_FOR = {"BootstrapFewShotWithOptuna": {"max_bootstrapped_demos": "without effect: stock uses max_demos"}}
 OURS: dict[str, dict[str, Any]] = {
     "BootstrapFewShotWithOptuna": {"seed": 0},
+    # Rows with demonstrations train the model on the demonstrations, too.
+    "BootstrapFinetune": {"exclude_demos": True, "min_score": None, "min_examples": 50, "min_traces": 100},
     # A default in the schema would conflict with numCandidates. The worker uses "light" if neither field is set.
     "MIPROv2": {"auto": None},
     "GEPA": {
@@ -115,10 +120,15 @@ SMALLEST: dict[str, dict[str, Any]] = {
 }
 
 
+def tuned(optimizer: str) -> dict[str, Any]:
+    """Returns the field that a fine-tune needs beside its optimizer."""
+    return {"finetune": {}} if optimizer == "bootstrapFinetune" else {}
+
+
 @pytest.mark.parametrize("name", Optimizer.members)
 def test_a_property_of_the_spec_returns_the_name_of_the_chosen_optimizer(name: str) -> None:
     member = to_camel(name)
-    spec = CompilationSpec.model_validate(a_spec(optimizer={member: SMALLEST.get(member, {})}))
+    spec = CompilationSpec.model_validate(a_spec(optimizer={member: SMALLEST.get(member, {})}, **tuned(member)))
     assert spec.optimizer.which == name
     assert CompilationSpec.model_validate(spec.as_written()) == spec
 
@@ -140,10 +150,12 @@ def test_a_property_of_the_spec_returns_the_name_of_the_chosen_optimizer(name: s
 def test_only_optimizers_that_return_the_candidate_with_the_highest_score_are_pruned(
     name: str, given: dict[str, Any], how: str, prunes: bool
 ) -> None:
-    spec = CompilationSpec.model_validate(a_spec(**{"optimizer": {name: given}, "swarm.pruning": how}))
+    spec = CompilationSpec.model_validate(a_spec(**{"optimizer": {name: given}, "swarm.pruning": how, **tuned(name)}))
     assert spec.prunes == prunes
     if how == "exact":
-        assert CompilationSpec.model_validate(a_spec(optimizer={name: given})).prunes == prunes, "by default"
+        assert CompilationSpec.model_validate(a_spec(optimizer={name: given}, **tuned(name))).prunes == prunes, (
+            "by default"
+        )
 
 
 BUDGETS = "exactly one of auto, maxFullEvals, maxMetricCalls must be set"
@@ -198,6 +210,7 @@ EFFORT = "set auto, or both of numCandidates and numTrials"
         ("bootstrapFewShotWithOptuna", {"maxDemos": 4, "maxBootstrappedDemos": 4}, "maxBootstrappedDemos"),
         ("reAnchor", {"requireCache": False}, None),
         ("reAnchor", {"logDir": "/tmp"}, "logDir"),
+        ("bootstrapFinetune", {"minExamples": 5}, "minExamples"),
         ("custom", {}, "entrypoint"),
         ("custom", {"entrypoint": "module"}, "entrypoint"),
         ("custom", {"entrypoint": "module:compile", "seed": 3}, "seed"),

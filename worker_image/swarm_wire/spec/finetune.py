@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from swarm_wire.spec.models import Price
-from swarm_wire.spec.schema import SpecModel
+from swarm_wire.spec.schema import NAME, SpecModel
 
 
 class Finetune(SpecModel):
@@ -18,7 +18,7 @@ class Finetune(SpecModel):
     )
     suffix: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9-]{1,40}$",
+        pattern=NAME,
         max_length=40,
         description="A part of the tuned model's name. Default: the provider's.",
     )

@@ -23,7 +23,7 @@ from swarm_worker.finetuning.order import Order
 
 KEY: Final = "swarm-key"
 """The job's metadata have the order's key under this name."""
-FIRST, LONGEST = 15, 600
+FIRST, LONGEST = 5, 600
 """Seconds until the second look, and between two looks at most."""
 UNSURE: Final = 60
 """Seconds between two looks for something that may have been created."""
