@@ -1,12 +1,19 @@
 """A fine-tune by stock BootstrapFinetune: rows, tuned program and scores are those of stock, with one job."""
 
+import asyncio
+import random
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.compiles import Case
-from support.sampling import sample
+from support.compiles import Case, start_local
+from support.fake_cluster import Killed
+from support.real_pods import SETTINGS, TICK_SECONDS, Run
+from support.sampling import WHOLE, sample
+from swarm_operator.cluster.resources import PODS
+from swarm_operator.compilation.reconcile import Reconciler
 
 ROWS = {"min_traces": 10, "min_examples": 20}
 CASES = [
@@ -42,5 +49,94 @@ def test_rows_program_and_scores_are_those_of_stock(providers: Any, tmp_path: Pa
     stock = case.stock(provider)
     assert stock.error is None
     assert (ours.program, ours.scores) == (stock.program, stock.scores)
-    assert ours.calls == ours.requests == stock.requests
+    # The report also scores the teacher, which a script of stock's users does not.
+    teacher = round(ours.report["costs"]["teacher"]["calls"] * 16) if case.teacher else 0
+    assert ours.calls == ours.requests == stock.requests + teacher
+    tuned = {model["model"] for model in ours.report["tuned"]}
+    assert tuned == {f"openai/{job['fine_tuned_model']}" for job in jobs}
+    assert (ours.report.get("retention") is not None) == case.teacher
     assert ours.rounds <= 4
+
+
+class Waiting(Run):
+    """A run in a cluster with a simulated clock, which the provider's fine-tuning shares.
+
+    Attributes:
+        idle: seconds in which no pod ran.
+    """
+
+    idle = 0.0
+
+    def finish(self, kills: int = 0, seed: int = 0) -> int:
+        """Runs to the end, and kills operator and pods at random moments. Returns the number of kills."""
+        dice, left = random.Random(seed), kills
+        for _ in range(4000):
+            if left and dice.random() < 0.3:
+                left -= 1
+                if self.cluster.running and dice.random() < 0.5:
+                    self.cluster.remove(PODS, dice.choice(sorted(self.cluster.running)))
+                else:
+                    self.cluster.kill_at = len(self.cluster.writes) + dice.randrange(3), dice.random() < 0.5
+            try:
+                wake_up = next((each for _ in range(50) if (each := asyncio.run(self._pass())) != 0), 1)
+            except Killed:
+                self._operator, wake_up = Reconciler(self.cluster, SETTINGS, clock=lambda: self.cluster.now), 1
+            if self._is_over:
+                return kills - left
+            seconds = 0.0 if self.cluster.running else 1.0
+            if wake_up is not None and wake_up > 4 and not self.cluster.running and self._waits:
+                seconds = wake_up
+                self.idle += wake_up
+            self.cluster.step(seconds)
+            self._provider.advance(seconds)
+            if self.cluster.running:
+                time.sleep(TICK_SECONDS)
+        raise AssertionError(f"it does not end: {self.ready}")
+
+    @property
+    def _waits(self) -> bool:
+        return self.status.run_id is not None and self.ready[1] == "WaitingForJob"
+
+
+def test_a_queue_of_hours_keeps_no_pod_and_kills_repeat_no_call_and_no_job(providers: Any, tmp_path: Path) -> None:
+    provider = providers(7)
+    case = Case("", "bootstrapFinetune", ROWS, train=40, teacher=True)
+    queue = 43200 if WHOLE else 7200
+    provider.set_tuning(queue=queue, training=600)
+    run = Waiting(case, provider, tmp_path / "cluster", limits={})
+    assert run.finish(kills=20, seed=1) == 20
+    calls = provider.stats()["requests"]
+    assert run.idle > queue
+    assert provider.stats()["answered_again"] == 0
+    jobs = provider.tuning()["jobs"]
+    assert len(jobs) == 1
+    provider.set_tuning()
+    alone = case.swarm(provider, tmp_path / "alone")
+    assert alone.status == 0, alone.output
+    # The cluster's models have maxTokens, which is a part of their LMs.
+    assert _without_arguments(run.artifact["program"]) == _without_arguments(alone.program)
+    assert len(provider.tuning()["jobs"]) == 1
+    assert calls == alone.requests
+
+
+def _without_arguments(program: dict[str, Any]) -> dict[str, Any]:
+    return {name: {**state, "lm": state["lm"]["model"]} for name, state in program.items()}
+
+
+def test_a_killed_driver_goes_on_waiting_for_its_job(providers: Any, tmp_path: Path) -> None:
+    provider = providers(8)
+    case = Case("", "bootstrapFinetune", ROWS, train=40, teacher=True)
+    provider.set_tuning(queue=3600)
+    process = start_local(case.manifest(provider.url), tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("waits until"):
+            break
+    process.kill()
+    process.communicate()
+    provider.advance(3600)
+    before = provider.stats()["requests"]
+    ended = case.swarm(provider, tmp_path)
+    assert ended.status == 0, ended.output
+    assert len(provider.tuning()["jobs"]) == 1
+    assert ended.calls == before + ended.requests, "no call was made again"

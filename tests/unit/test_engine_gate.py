@@ -3,7 +3,7 @@
 import pytest
 
 from swarm_engine.gate import refusals
-from swarm_engine.verdicts import compare
+from swarm_engine.verdicts import compare, retention
 from swarm_wire.report import TEST_SET, VALIDATION_SET, Copied, Cost, Report, Scores
 from swarm_wire.spec.gate import Gate
 
@@ -13,6 +13,10 @@ WORSE = compare([100.0] * 10 + [0.0] * 10, [0.0] * 20, seed="run")
 UNDECIDED = compare([0.0] * 20, [100.0] * 2 + [0.0] * 18, seed="run")
 COPIED = Copied(tokens=9, text="nine words", predictor="answer", example="training example 3")
 COST = Cost(examples=20, calls=2, prompt_tokens=200, completion_tokens=12, usd=0.5)
+
+DEAR = COST.model_copy(update={"usd": 2.5})
+KEPT = retention([100.0] * 40, [100.0] * 40, seed="run", least=0.9)
+HALVED = retention([100.0] * 40, [100.0] * 20 + [0.0] * 20, seed="run", least=0.9)
 
 
 def report(comparison: object = BETTER, **fields: object) -> Report:
@@ -51,6 +55,16 @@ def report(comparison: object = BETTER, **fields: object) -> Report:
             report(costs={"winner": COST.model_copy(update={"usd": None, "unpriced": ["openai/own"]})}),
             ["and the price of openai/own is not known: add a role with this model to models, with its price"],
         ),
+        (Gate(min_retention=0.9), report(retention=KEPT), []),
+        (Gate(min_retention=0.9), report(retention=HALVED), ["must keep 90 % of the teacher's score", "Lost: 50.0 %"]),
+        (Gate(min_retention=0.9), report(), ["there is no teacher to compare with"]),
+        (Gate(min_cost_reduction=0.5), report(costs={"winner": COST, "teacher": DEAR}), []),
+        (
+            Gate(min_cost_reduction=0.9),
+            report(costs={"winner": COST, "teacher": DEAR}),
+            ["must save 90 % of what the teacher costs (gate.minCostReduction), and it saves 80.0 %"],
+        ),
+        (Gate(min_cost_reduction=0.5), report(costs={"winner": COST}), ["what it saves is not known"]),
         (Gate(), report(copied=COPIED), []),
         (Gate(max_copied_tokens=9), report(copied=COPIED), []),
         (
@@ -80,6 +94,12 @@ def report(comparison: object = BETTER, **fields: object) -> Report:
         "a cost that is too high",
         "a cost that is not known",
         "a price that is not known",
+        "enough of the teacher's score",
+        "too little of the teacher's score",
+        "no teacher",
+        "a saving that is enough",
+        "a saving that is too small",
+        "a saving that is not known",
         "copied words without a limit",
         "as many copied words as allowed",
         "too many copied words",

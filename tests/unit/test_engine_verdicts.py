@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from support.sampling import ALL, of_the_day
-from swarm_engine.verdicts import compare
-from swarm_wire.report import Verdict
+from swarm_engine.verdicts import compare, retention
+from swarm_wire.report import Kept, Verdict
 
 DRAWS = 2000 if ALL else 150
 MOST_BY_MISTAKE = 0.05 if ALL else 0.09
@@ -84,3 +84,51 @@ def test_equal_programs_are_seldom_called_better_or_worse(size: int, graded: boo
         found[compare(before, after, seed=str(number)).verdict] += 1
     assert found[Verdict.BETTER] <= MOST_BY_MISTAKE * DRAWS
     assert found[Verdict.WORSE] <= MOST_BY_MISTAKE * DRAWS
+
+
+# How much of its teacher's score a tuned program keeps
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "verdict"),
+    [
+        ([100.0] * 100, [100.0] * 100, Kept.RETAINED),
+        ([100.0] * 100, [100.0] * 99 + [0.0], Kept.RETAINED),
+        ([100.0] * 100, [100.0] * 94 + [0.0] * 6, Kept.INCONCLUSIVE),
+        ([100.0] * 100, [100.0] * 80 + [0.0] * 20, Kept.LOST),
+        ([0.0] * 50 + [100.0] * 50, [100.0] * 100, Kept.RETAINED),
+        ([80.0] * 30, [60.0] * 30, Kept.LOST),
+    ],
+)
+def test_scores_of_teacher_and_student_lead_to_a_verdict(
+    teacher: list[float], student: list[float], verdict: Kept
+) -> None:
+    found = retention(teacher, student, seed="run")
+    assert found is not None
+    assert found.verdict == verdict
+    assert found.low <= found.retention <= found.high
+    assert (found.needed is not None) == (verdict == Kept.INCONCLUSIVE)
+    assert found == retention(teacher, student, seed="run")
+
+
+def test_a_teacher_without_a_point_is_not_compared() -> None:
+    assert retention([0.0, 0.0], [100.0, 0.0], seed="run") is None
+    assert retention([], [], seed="run") is None
+
+
+@pytest.mark.parametrize(("true", "size"), of_the_day([(0.97, 100), (0.9, 100), (0.97, 500), (0.9, 500)], 1))
+def test_a_retention_is_in_its_interval_and_seldom_called_kept_although_it_is_lost(true: float, size: int) -> None:
+    """The teacher is right on nine of ten examples. The student is right on some of these, and on few others."""
+    dice, runs = Random(f"{true} {size}"), 1000 if ALL else 150
+    kept, inside = 0, 0
+    for run in range(runs):
+        teacher = [100.0 * (dice.random() < 0.9) for _ in range(size)]
+        right = true * 0.9 - 0.02
+        student = [100.0 * (dice.random() < (right / 0.9 if old else 0.2)) for old in teacher]
+        found = retention(teacher, student, seed=str(run))
+        assert found is not None
+        kept += found.verdict == Kept.RETAINED
+        inside += found.low <= true <= found.high
+    assert inside / runs >= 0.85, "each end is right with 95 %"
+    if true < 0.95:
+        assert kept / runs <= 0.05

@@ -47,10 +47,13 @@ from swarm_wire.report import (
     FailureGroup,
     Failures,
     FetchedFile,
+    Kept,
     Origin,
     Prompt,
     Report,
+    Retention,
     Scores,
+    TunedModel,
     Verdict,
     Waste,
 )
@@ -79,6 +82,11 @@ FAILURES = Failures(
     others=1,
 )
 REPORT = Report(
+    teacher=80.0,
+    retention=Retention(
+        verdict=Kept.RETAINED, retention=0.98, low=0.96, high=1.0, least=0.95, confidence=0.95, examples=200
+    ),
+    tuned=[TunedModel(model="openai/ft:small", base="openai/small", job="ftjob-1", rows=200, tokens=9000, usd=0.07)],
     scores=SCORES,
     candidates=[Candidate(name="seed 2", score=62.5)],
     usage=Usage(calls=3, prompt_tokens=20, completion_tokens=10),

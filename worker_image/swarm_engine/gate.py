@@ -1,6 +1,6 @@
 """Checks a winner against the conditions of spec.gate."""
 
-from swarm_wire.report import TEST_SET, Report, Verdict
+from swarm_wire.report import TEST_SET, Kept, Report, Verdict
 from swarm_wire.spec.gate import Gate
 
 
@@ -9,7 +9,7 @@ def refusals(gate: Gate, report: Report) -> list[str]:
     if report.partial is not None:
         return [f"a partial artifact is not the optimizer's winner, so it was not compared with {report.rival}"]
     found = [_improvement(gate, report), _score(gate, report), _cost(gate, report), _copied(gate, report)]
-    return [text for text in found if text]
+    return [text for text in (*found, _retention(gate, report), _saving(gate, report)) if text]
 
 
 def _improvement(gate: Gate, report: Report) -> str:
@@ -46,6 +46,21 @@ def _cost(gate: Gate, report: Report) -> str:
     else:
         has = "its cost is not known, because an earlier release has made its calls"
     return f"1,000 examples of the winner may cost {gate.max_cost_usd:g} USD (gate.maxCostUSD), and {has}"
+
+
+def _retention(gate: Gate, report: Report) -> str:
+    if gate.min_retention is None or (report.retention is not None and report.retention.verdict == Kept.RETAINED):
+        return ""
+    found = report.retention or "there is no teacher to compare with"
+    return f"the winner must keep {100 * gate.min_retention:g} % of the teacher's score (gate.minRetention). {found}"
+
+
+def _saving(gate: Gate, report: Report) -> str:
+    if gate.min_cost_reduction is None or (report.saving is not None and report.saving >= gate.min_cost_reduction):
+        return ""
+    found = "what it saves is not known" if report.saving is None else f"it saves {100 * report.saving:.1f} %"
+    least = f"{100 * gate.min_cost_reduction:g} %"
+    return f"the winner must save {least} of what the teacher costs (gate.minCostReduction), and {found}"
 
 
 def _copied(gate: Gate, report: Report) -> str:

@@ -18,7 +18,7 @@ WIDTH = 100
 
 def markdown(report: Report) -> str:
     """Returns the report as Markdown."""
-    figures = (*_drift(report), *_models(report), _scores(report), *_costs_in_use(report))
+    figures = (*_drift(report), *_models(report), *_kept(report), _scores(report), *_costs_in_use(report))
     details = (*_flipped(report), *_prompts(report), *_failures(report), _costs(report), *_notes(report))
     return "\n\n".join([_verdict(report), *figures, *details]) + "\n"
 
@@ -94,6 +94,37 @@ def _models(report: Report) -> Iterator[str]:
     yield f"## From `{report.current_model}` to `{new}`\n\n{table}"
 
 
+def _kept(report: Report) -> Iterator[str]:
+    """Yields how much of its teacher's score and cost a tuned program keeps, and how to use it."""
+    if not report.tuned:
+        return
+    lines = []
+    if report.retention is not None:
+        lines.append(f"**{report.retention}** ({report.compared_on}). The teacher scores {_figure(report.teacher)}.")
+    if report.saving is not None:
+        pays = ""
+        if report.break_even is not None:
+            pays = f" The training has paid for itself after {report.break_even:,.0f} examples."
+        lines.append(f"The winner saves {100 * report.saving:.1f} % of what the teacher costs.{pays}")
+    head = ["| tuned model | base | rows | tokens | USD | job |", "|---|---|---:|---:|---:|---|"]
+    for model in report.tuned:
+        usd = "-" if model.usd is None else f"{model.usd:.2f}"
+        head.append(f"| `{model.model}` | `{model.base}` | {model.rows:,} | {model.tokens:,} | {usd} | `{model.job}` |")
+    code = ["```python", 'program.load("program.json")', *loading(report), "```"]
+    load = "DSPy does not load the endpoint and the key of a saved model. Set them after `load`:"
+    yield "\n\n".join(["## The tuned program", *lines, "\n".join(head), load, "\n".join(code)])
+
+
+def loading(report: Report) -> list[str]:
+    """Returns the lines of Python that give a loaded program the endpoint of its tuned models."""
+    endpoint = next((model.endpoint for model in report.tuned if model.endpoint), "")
+    given = f'api_base="{endpoint}", ' if endpoint else ""
+    return [
+        "for predictor in program.predictors():",
+        f"    predictor.lm = dspy.LM(predictor.lm.model, {given}api_key=...)",
+    ]
+
+
 def _against_today(found: Comparison | None) -> str:
     return "-" if found is None else f"{found.verdict}, {found.difference:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
 
@@ -116,7 +147,7 @@ def _scores(report: Report) -> str:
 
 def _costs_in_use(report: Report) -> Iterator[str]:
     """Yields the table of what the compared programs cost in use."""
-    columns = [name for name in ("baseline", "published", "switched", "winner") if name in report.costs]
+    columns = [name for name in ("baseline", "published", "switched", "teacher", "winner") if name in report.costs]
     if "winner" not in columns:
         return
     found = [report.costs[name] for name in columns]

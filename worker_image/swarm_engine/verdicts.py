@@ -10,7 +10,7 @@ from math import ceil, log2
 from random import Random
 from statistics import NormalDist, fmean, pstdev
 
-from swarm_wire.report import Comparison, Verdict
+from swarm_wire.report import Comparison, Kept, Retention, Verdict
 
 RESAMPLES = 2000
 POWER = 0.8
@@ -66,6 +66,47 @@ def compare(
         improved=improved,
         worsened=worsened,
         needed=_needed(differences, error, margin, enough) if verdict == Verdict.INCONCLUSIVE else None,
+    )
+
+
+def retention(
+    teacher: Sequence[float], student: Sequence[float], *, seed: str, least: float = 0.95, confidence: float = 0.95
+) -> Retention | None:
+    """Says how much of its teacher's score a program keeps. Returns None if the teacher scores 0, or nothing.
+
+    The verdict is Retained if the retention is at least `least` with the confidence, Lost if it is below `least` with
+    the confidence, and Inconclusive otherwise. A retention of at least r means that the mean of (student - r * teacher)
+    is at least 0, so the ends are those r at which the interval of this mean touches 0.
+
+    Args:
+        teacher, student: scores of the same examples, in percent.
+        confidence: of each end of the interval.
+    """
+    pairs = list(zip(teacher, student, strict=True))
+    if not pairs or sum(teacher) <= 0:
+        return None
+    draw, count = Random(seed).choices, len(pairs)
+    ratios = []
+    for _ in range(RESAMPLES):
+        drawn = draw(pairs, k=count)
+        base = sum(old for old, _ in drawn)
+        ratios.append(sum(new for _, new in drawn) / base if base > 0 else 1.0)
+    ratios.sort()
+    skipped = int(_expanded(1 - confidence, count) * RESAMPLES)
+    low, high = ratios[skipped], ratios[RESAMPLES - 1 - skipped]
+    differences = [new - least * old for old, new in pairs]
+    verdict = Kept.RETAINED if low >= least else Kept.LOST if high < least else Kept.INCONCLUSIVE
+    enough = 1 + ceil(log2(1 / (1 - confidence)))
+    needed = _needed(differences, 2 * (1 - confidence), 0.0, enough) if verdict == Kept.INCONCLUSIVE else None
+    return Retention(
+        verdict=verdict,
+        retention=round(sum(student) / sum(teacher), DIGITS),
+        low=round(low, DIGITS),
+        high=round(high, DIGITS),
+        least=least,
+        confidence=confidence,
+        examples=count,
+        needed=needed,
     )
 
 

@@ -72,6 +72,58 @@ class Comparison(Message):
         return f"{self.verdict}: {interval} on {self.examples} examples{missing}"
 
 
+class Kept(StrEnum):
+    """What a comparison of a tuned program with its teacher shows."""
+
+    RETAINED = "Retained"
+    LOST = "Lost"
+    INCONCLUSIVE = "Inconclusive"
+
+
+class Retention(Message):
+    """How much of its teacher's score a tuned program keeps, on the same examples. `swarm_engine.verdicts` makes it."""
+
+    verdict: Kept
+    retention: float
+    """The program's mean score divided by the teacher's."""
+    low: float
+    """The true retention is above this with the given confidence."""
+    high: float
+    """The true retention is below this with the given confidence."""
+    least: float
+    """The retention that the verdict is about: Retained if `low` is at least this, Lost if `high` is below it."""
+    confidence: float
+    examples: Figure
+    needed: Figure | None = None
+    """How many examples would probably decide; None if the verdict is decided, or if no number of examples would."""
+
+    def __str__(self) -> str:
+        missing = f"; about {self.needed:,} examples would decide" if self.needed else ""
+        return (
+            f"{self.verdict}: {100 * self.retention:.1f} % of the teacher's score ({100 * self.low:.1f} to "
+            f"{100 * self.high:.1f} %, each end with {100 * self.confidence:g} % confidence) on {self.examples} "
+            f"examples, against {100 * self.least:g} %{missing}"
+        )
+
+
+class TunedModel(Message):
+    """A model that the run has had fine-tuned."""
+
+    model: str
+    """Its name, as DSPy writes it."""
+    base: str
+    endpoint: str = ""
+    """Where it is; empty for the provider's own endpoint."""
+    job: str
+    """Id of the provider's job."""
+    rows: Figure
+    """Number of training rows."""
+    tokens: Figure
+    """Tokens of rows and epochs."""
+    usd: Score = None
+    """Price of the training; None if it is not known."""
+
+
 class ExampleScores(Message):
     """Scores of programs for each example of a set, in the order of the data. They are percentages."""
 
@@ -84,6 +136,8 @@ class ExampleScores(Message):
     """Scores of the published program; empty if the winner is not compared with it on this set."""
     switched: list[float] = Field([])
     """Scores of the published program on the new model; empty without spec.compare."""
+    teacher: list[float] = Field([])
+    """Scores of the teacher; empty without a fine-tune."""
 
 
 class Cost(Message):
@@ -297,9 +351,15 @@ class Report(Message):
     """
     published_by: str = ""
     """Id of the run that has made the published program; empty if this run does not use one, or if it is not known."""
+    teacher: Score = None
+    """Score of the teacher on the examples of `comparison`; None without a fine-tune, or if it had no teacher."""
+    retention: Retention | None = None
+    """How much of the teacher's score the winner keeps; None without a teacher."""
+    tuned: list[TunedModel] = Field([])
+    """Models that the run has had fine-tuned, and that the winner uses."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
-    costs: dict[Literal["baseline", "published", "switched", "winner"], Cost] = Field({})
+    costs: dict[Literal["baseline", "published", "switched", "teacher", "winner"], Cost] = Field({})
     """What the programs cost on the examples of `comparison`. A program is missing if its cost is not known."""
     copied: Copied | None = None
     """What the winner's new instructions copy from the training data; None if they copy nothing."""
@@ -350,6 +410,28 @@ class Report(Message):
         if self.against == "baseline":
             return "the baseline"
         return f"the published program on {self.current_model}" if self.current_model else "the published program"
+
+    @property
+    def saving(self) -> float | None:
+        """Returns the part of the teacher's cost that the winner saves; None if one of the costs is not known."""
+        teacher, winner = self._usd("teacher"), self._usd("winner")
+        return None if not teacher or winner is None else 1 - winner / teacher
+
+    @property
+    def break_even(self) -> float | None:
+        """Returns the number of examples after which the training has paid for itself; None if it never does, or if a
+        price is not known.
+        """
+        teacher, winner = self._usd("teacher"), self._usd("winner")
+        training = [model.usd for model in self.tuned]
+        if not training or teacher is None or winner is None or winner >= teacher:
+            return None
+        known = [usd for usd in training if usd is not None]
+        return 1000 * sum(known) / (teacher - winner) if len(known) == len(training) else None
+
+    def _usd(self, arm: Literal["teacher", "winner"]) -> float | None:
+        cost = self.costs.get(arm)
+        return cost.usd if cost is not None else None
 
     @property
     def summary(self) -> "Report":

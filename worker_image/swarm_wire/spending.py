@@ -38,7 +38,8 @@ class Usage(Message):
     micro_usd: Figure | None = None
 
     def __add__(self, other: Self) -> "Usage":
-        costs = [each.micro_usd for each in (self, other) if each.calls]
+        # A fine-tune makes no call, and may have a price.
+        costs = [each.micro_usd for each in (self, other) if each.calls or each.micro_usd is not None]
         known = [cost for cost in costs if cost is not None]
         return Usage(
             calls=min(MOST, self.calls + other.calls),

@@ -44,6 +44,19 @@ class Gate(SpecModel):
         description="Most that the LM calls of the winner may cost for 1,000 examples, in USD. The calls of the metric "
         "do not count. Default: any cost.",
     )
+    min_retention: float | None = Field(
+        None,
+        ge=0.01,
+        le=2,
+        description="Of a fine-tune: least part of the teacher's score that the winner must keep, with the confidence: "
+        "0.95. Default: any; the report shows it against 0.95.",
+    )
+    min_cost_reduction: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Of a fine-tune: least part of the teacher's cost that the winner must save: 0.5. Default: any.",
+    )
     on_failure: Literal["keep", "fail"] = Field(
         "keep",
         description="What happens if the winner does not meet the conditions. keep: the artifact of an earlier run "

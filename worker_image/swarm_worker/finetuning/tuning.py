@@ -8,6 +8,7 @@ import dspy
 
 from swarm_wire.messages import Pending
 from swarm_wire.names import WorkerReason
+from swarm_wire.report import TunedModel
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.finetune import Finetune
 from swarm_wire.spending import MICRO, Spending, Usage
@@ -24,6 +25,9 @@ class Tuning:
     Args:
         models: the dspy.LM of each role.
         pending: what looks have left in the journal, by the order's key.
+
+    Attributes:
+        made: the models that the compile has used, by name.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class Tuning:
         assert spec.finetune is not None, "the spec has a fine-tune"
         self._spec, self._given = spec, spec.finetune
         self._models, self._pending, self._budget = models, pending, budget
+        self.made: dict[str, TunedModel] = {}
 
     def order(self, lm: dspy.LM, rows: list[dict[str, Any]]) -> Order:
         """Returns the order to tune an LM with these rows. Raises BadInput if the LM is no model of the spec."""
@@ -44,8 +49,8 @@ class Tuning:
             "Write it into spec.models.student, and remove it from the program.",
         )
 
-    def look(self, order: Order, now: float, note: Callable[[Pending], None]) -> tuple[str, Usage] | Pending:
-        """Looks at a fine-tune. Returns the tuned model's name and what it cost, or a record for the journal."""
+    def look(self, order: Order, now: float, note: Callable[[Pending], None]) -> tuple[TunedModel, Usage] | Pending:
+        """Looks at a fine-tune. Returns the tuned model and what it cost, or a record for the journal."""
         # Plans import this module, too, and make no look.
         import openai
 
@@ -62,7 +67,17 @@ class Tuning:
             found = Look(client, order, before, now=now, deadline=deadline, note=note, pay=pay).look()
         if isinstance(found, Pending):
             return found
-        return found.model, Usage(calls=0, prompt_tokens=found.tokens, micro_usd=self._micro_usd(found.tokens))
+        cost = self._micro_usd(found.tokens)
+        tuned = TunedModel(
+            model=found.model,
+            base=order.base,
+            endpoint=order.endpoint,
+            job=found.job,
+            rows=order.count,
+            tokens=found.tokens,
+            usd=None if cost is None else cost / MICRO,
+        )
+        return tuned, Usage(calls=0, prompt_tokens=found.tokens, micro_usd=cost)
 
     def _micro_usd(self, tokens: int) -> int | None:
         price = self._given.training_price
@@ -90,6 +105,11 @@ def install(
     """Makes `here` return the Tuning of this process, if the spec has a fine-tune."""
     global _here
     _here = Tuning(spec, models, pending, budget) if spec.finetune is not None else None
+
+
+def made() -> list[TunedModel]:
+    """Returns the models that the compile has had tuned and has used."""
+    return [*_here.made.values()] if _here is not None else []
 
 
 def here() -> Tuning:

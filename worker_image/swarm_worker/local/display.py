@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from swarm_engine.markdown import loading
 from swarm_wire.messages import CallMade, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.report import VALIDATION_SET, Report, Scores
@@ -77,6 +80,11 @@ class Display(Watcher):
         self._end()
         self._again(f"round {round_}", attempt, why)
         self._begin(f"round {round_}  {processes} worker{'s' * (processes > 1)}{again}", cells)
+
+    def waiting(self, messages: Sequence[str], until: datetime) -> None:
+        self._end()
+        when = f"{until.astimezone():%H:%M:%S}"
+        self._console.print(f"waits until {when}: {'; '.join(messages)}", highlight=False, markup=False, soft_wrap=True)
 
     def gathered(self, result: Result) -> None:
         with self._lock:
@@ -158,6 +166,8 @@ def print_report(
     console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)
     console.print(f"    program = {attribute}{'' if report.is_instance else '()'}", highlight=False)
     console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
+    for line in loading(report) if report.tuned else ():
+        console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_scores(console: Console, report: Report, artifact: Path) -> None:
@@ -177,6 +187,15 @@ def _print_scores(console: Console, report: Report, artifact: Path) -> None:
     if report.comparison is not None:
         against = "" if report.against == "baseline" else f", against {report.rival}: {_percent(report.published)}"
         console.print(f"{report.comparison} ({report.compared_on}{against})", highlight=False, soft_wrap=True)
+    if report.retention is not None:
+        kept = f"{report.retention} ({report.compared_on}; the teacher scores {_percent(report.teacher)})"
+        console.print(kept, highlight=False, soft_wrap=True)
+    if report.saving is not None:
+        after = report.break_even
+        pays = "" if after is None else f"; the training has paid for itself after {after:,.0f} examples"
+        console.print(
+            f"saves {100 * report.saving:.1f} % of what the teacher costs{pays}", highlight=False, soft_wrap=True
+        )
     if report.scored_on != VALIDATION_SET:
         console.print(f"scored on {report.scored_on}: the spec names no data.validation", highlight=False)
     if report.failures is not None:

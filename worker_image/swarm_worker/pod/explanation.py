@@ -8,13 +8,16 @@ from typing import Any
 import dspy
 
 from swarm_engine.verdicts import compare
-from swarm_wire.report import TEST_SET, Comparison, Copied, Cost, Demonstration, ExampleScores, Prompt
+from swarm_engine.verdicts import retention as kept
+from swarm_wire.report import TEST_SET, Comparison, Copied, Cost, Demonstration, ExampleScores, Prompt, Retention
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spending import Usage
 from swarm_worker.pod.script import Arm, Progress, Which
 from swarm_worker.provider.price_list import Prices
 from swarm_worker.user.data import Data
 
+LEAST = 0.95
+"""The retention that a verdict is about, if no gate says another."""
 SHOWN = 300
 """How many characters of copied text a report shows."""
 DRIFT_CONFIDENCE = 0.99
@@ -51,6 +54,16 @@ def comparison(
     before, after = (progress.by_example.get(Arm(program, on_test)) for program in (progress.against, of))
     confidence = (gate or Gate()).confidence
     return compare(before, after, seed=seed, confidence=confidence) if before and after else None
+
+
+def retention(progress: Progress, *, seed: str, gate: Gate | None = None) -> Retention | None:
+    """Compares the winner of a fine-tune with its teacher. None: not all scores are known."""
+    on_test = Arm(Which.TEACHER, on_test=True) in progress.by_example
+    teacher, winner = (progress.by_example.get(Arm(program, on_test)) for program in (Which.TEACHER, Which.WINNER))
+    if not teacher or not winner:
+        return None
+    given = gate or Gate()
+    return kept(teacher, winner, seed=seed, least=given.min_retention or LEAST, confidence=given.confidence)
 
 
 def drift(progress: Progress, *, seed: str) -> Comparison | None:

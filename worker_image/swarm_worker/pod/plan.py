@@ -41,7 +41,7 @@ from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.host import SMALL, Host, Options
 from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.unfinished import leftover
-from swarm_worker.user import published
+from swarm_worker.user import finetuning, published
 from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import Compilation
 from swarm_worker.user.optimizer import prepare
@@ -141,7 +141,10 @@ class Plan:
         dspy.Evaluate.callbacks = [self._progress]
         try:
             scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
-            winner = script.run(compile_program, loaded.student, loaded.metric, scored, test, self._progress, rival)
+            teacher = finetuning.teacher(spec, loaded.student, given.models)
+            winner = script.run(
+                compile_program, loaded.student, loaded.metric, scored, test, self._progress, rival, teacher
+            )
         except (BadInput, CompileFailed) as error:
             self._leave(None if self._engine.course.has_passed_over else self._explained(error))
         except BaseException:
@@ -328,6 +331,9 @@ class Plan:
                 self._progress, seed=self._environment.request.run_id, gate=spec.gate, of=script.Which.SWITCHED
             ),
             current_model=rivals.current_model(self._environment.request, self._progress),
+            teacher=self._progress.teacher,
+            retention=explanation.retention(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
+            tuned=tuning.made(),
             drift=explanation.drift(self._progress, seed=self._environment.request.run_id),
             published_by=self._environment.request.published_by,
             compared_on=TEST_SET if loaded.data.test else scored_on,

@@ -36,6 +36,8 @@ class Which(StrEnum):
     PUBLISHED = "published"
     SWITCHED = "switched"
     """The published program on the new model, if spec.compare is set. PUBLISHED then runs on today's model."""
+    TEACHER = "teacher"
+    """The program with models.teacher, which made the rows of a fine-tune."""
     WINNER = "winner"
 
 
@@ -62,6 +64,7 @@ class Progress(BaseCallback):
         keeps_best: whether to keep a copy of the program with the best score so far on the whole validation set.
         published: score of the published program, on the test set if there is one, else on the scored examples.
         switched: likewise, on the new model.
+        teacher: likewise, of the teacher of a fine-tune.
         against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
         drift: scores of the published program, as they were and asked anew.
@@ -77,6 +80,7 @@ class Progress(BaseCallback):
     test_winner: float | None = None
     published: float | None = None
     switched: float | None = None
+    teacher: float | None = None
     against: Which = Which.BASELINE
     compiling: bool = False
     validation: list[Any] = field(default_factory=list)
@@ -161,6 +165,7 @@ def run(
     test: list[Any],
     progress: Progress,
     published: Rival | None = None,
+    teacher: dspy.Module | None = None,
 ) -> dspy.Module:
     """Runs the script and returns the winner; scores go into `progress`.
 
@@ -168,6 +173,7 @@ def run(
         scored: the examples that student and winner are scored on.
         test: further examples to score on, if any, which the optimizer never sees.
         published: the published program, if the report compares anything with it.
+        teacher: the teacher of a fine-tune, if it has one.
 
     Raises:
         BadInput: the metric's values cannot be added up.
@@ -200,6 +206,8 @@ def run(
             progress.published = score(published.program, Arm(Which.PUBLISHED, on_test=bool(test)))
         if published.today is not None:
             progress.switched = score(published.program, Arm(Which.SWITCHED, on_test=bool(test)))
+    if teacher is not None:
+        progress.teacher = score(teacher, Arm(Which.TEACHER, on_test=bool(test)))
     if published is not None and published.anew is not None:
         _look_for_drift(published.program, published.anew, metric, test or examples, progress)
     return winner

@@ -22,7 +22,9 @@ from dspy.teleprompt.bootstrap_trace import FailedPrediction
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import optimizers as api
+from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
+from swarm_worker.user.models import Models
 
 FEW: Final = 200
 """With fewer training examples than this, a note says that more would be better."""
@@ -48,6 +50,22 @@ def check(given: api.BootstrapFinetune, train: Sequence[Any], adapter: dspy.Adap
         ) from None
 
 
+def teacher(spec: CompilationSpec, student: dspy.Module, models: Models) -> dspy.Module | None:
+    """Returns the teacher of a fine-tune, for the report; None without a fine-tune, or if the student teaches itself.
+
+    Call it before the compile, which changes the student.
+    """
+    has_teacher = spec.optimizer.tunes and models.teacher is not models.student
+    return taught_by(student, models.teacher) if has_teacher else None
+
+
+def taught_by(student: dspy.Module, large: dspy.LM) -> dspy.Module:
+    """Returns a copy of the student with another model."""
+    copied: dspy.Module = student.deepcopy()
+    copied.set_lm(large)
+    return copied
+
+
 def finetuned(
     student: dspy.Module,
     *,
@@ -69,11 +87,8 @@ def finetuned(
     for predictor in student.predictors():
         if predictor.lm is None:
             predictor.lm = small
-    teacher = None
-    if large is not small:
-        teacher = student.deepcopy()
-        teacher.set_lm(large)
-    else:
+    teacher = None if large is small else taught_by(student, large)
+    if teacher is None:
         note("the student teaches itself: name a larger model in spec.models.teacher.")
     if len(trainset) < FEW:
         note(f"there are {len(trainset)} training examples: a fine-tune is reliable with {FEW} or more.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from swarm_wire.messages import Cell, EffectKind, Outcome, Pending, Result, Task
 from swarm_wire.records import Record, RecordKind
+from swarm_wire.report import TunedModel
 from swarm_worker.content.codec import Codec
 from swarm_worker.content.outcome import Value
 from swarm_worker.finetuning import tuning
@@ -20,7 +21,7 @@ WEIGHT = 8
 
 
 class FineTune:
-    """The effect of a fine-tune. It has one cell, whose value is the tuned model's name. Scouts do not find it."""
+    """The effect of a fine-tune. It has one cell, whose value is the tuned model. Scouts do not find it."""
 
     kind = EffectKind.FINETUNE
     unresolved = False
@@ -63,8 +64,8 @@ class FineTuneWork:
         found = tuning.here().look(self.order, time.time(), note)
         if isinstance(found, Pending):
             return Record(RecordKind.PENDING, found.to_header())
-        model, usage = found
-        value: Value = Outcome.OK, model
+        tuned, usage = found
+        value: Value = Outcome.OK, tuned.to_header()
         result = Result(key=self.task.digest, outcome=Outcome.OK, usage=usage)
         return Record(RecordKind.RESULT, result.to_header(), answers.codec.dumps(value))
 
@@ -83,6 +84,10 @@ class TrainingJob:
     def result(self, timeout: float | None = None) -> Any:
         """Returns the LM of the tuned model. It ends the process if the model is not there yet."""
         outcome, value = self._needed()
-        return self._lm.copy(model=value) if outcome is Outcome.OK else value
+        if outcome is not Outcome.OK:
+            return value
+        tuned = TunedModel.model_validate(value)
+        tuning.here().made[tuned.model] = tuned
+        return self._lm.copy(model=tuned.model)
 
     def join(self, timeout: float | None = None) -> None: ...
