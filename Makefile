@@ -17,9 +17,12 @@ help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Try it
-.PHONY: demo demo-cluster
+.PHONY: demo demo-distill demo-cluster
 demo: setup  ## compile the example on this machine, against the simulated provider
 	@$(BIN)/python examples/demo.py
+
+demo-distill: setup  ## have a small model fine-tuned on the answers of a large one, at the simulated provider
+	@$(BIN)/python examples/demo.py distill
 
 demo-cluster: setup  ## compile the example on a kind cluster: chart, kubectl apply, artifact in a ConfigMap
 	@PYTHONPATH=tests $(BIN)/python examples/demo_cluster.py

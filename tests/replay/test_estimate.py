@@ -48,6 +48,21 @@ def test_an_estimate_says_what_the_evaluation_of_the_published_program_costs_at_
     assert "up to 16 more LM calls" in told["notes"][0]
 
 
+def test_an_estimate_of_a_fine_tune_creates_no_job_and_says_what_it_would_cost(providers: Any, tmp_path: Path) -> None:
+    provider = providers(2)
+    case = Case("", "bootstrapFinetune", {"min_examples": 20, "min_traces": 200}, train=40, teacher=True)
+    before = len(provider.tuning()["files"])
+    manifest = case.manifest(provider.url)
+    manifest["spec"]["finetune"] = {"epochs": 3, "trainingPrice": 8}
+    told = estimate(manifest, tmp_path, "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    found = json.loads(told.stdout)
+    assert len(provider.tuning()["files"]) == before
+    assert provider.stats()["requests"] == 0
+    assert "fine-tuning jobs with about" in found["notes"][-1]
+    assert found["total"]["usage"]["calls"] == 16 + 40 + 16 + 16, "baseline, teacher's rows, winner, and teacher"
+
+
 @pytest.mark.parametrize("case", sample(OTHERS, 2), ids=lambda case: case.name)
 def test_a_compile_makes_at_least_half_of_the_calls_that_its_estimate_names_as_the_most(
     providers: Any, tmp_path: Path, case: Case

@@ -21,7 +21,9 @@ def test_every_optimizer_has_an_example_manifest() -> None:
     assert {path.stem for path in OPTIMIZERS} == {to_camel(name) for name in Optimizer.members}
 
 
-@pytest.mark.parametrize("path", [EXAMPLES / "triage", *OPTIMIZERS], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [EXAMPLES / "triage", EXAMPLES / "distill" / "compilation.yaml", *OPTIMIZERS], ids=lambda path: path.name
+)
 def test_every_example_manifest_is_valid_and_its_entrypoints_load(path: Path) -> None:
     manifest = read(path, {})
     assert set(manifest.config_maps) == {"triage-program", "triage-data"}

@@ -13,8 +13,8 @@ from support.sampling import WHOLE
 from swarm_wire.messages import Pending
 from swarm_worker.errors import BadInput
 from swarm_worker.finetuning import hosted
-from swarm_worker.finetuning.hosted import KEY, Look, Tuned
-from swarm_worker.finetuning.order import Order, json_lines
+from swarm_worker.finetuning.hosted import KEY, Look
+from swarm_worker.finetuning.order import Order, Tuned, json_lines
 
 FATES = ["ok", "error", "error after", "drop", "drop after", "hang after", "limit"]
 DAY = 86400.0

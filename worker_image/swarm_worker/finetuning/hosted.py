@@ -8,7 +8,6 @@ then dies, or the provider answers anything but yes or no, the next looks wait u
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
 import openai
@@ -19,7 +18,7 @@ from swarm_wire.messages import Pending
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import printable, sentence
 from swarm_worker.errors import BadInput
-from swarm_worker.finetuning.order import Order
+from swarm_worker.finetuning.order import Order, Tuned
 
 KEY: Final = "swarm-key"
 """The job's metadata have the order's key under this name."""
@@ -35,20 +34,6 @@ TIMEOUT: Final = 60.0
 Made = TypeVar("Made", FileObject, FineTuningJob)
 _UNCLEAR = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
 """The provider may have done what it was asked to do. `APITimeoutError` is a kind of APIConnectionError."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A job that has succeeded.
-
-    Attributes:
-        model: name of the tuned model, as DSPy writes it.
-        tokens: tokens of rows and epochs.
-    """
-
-    model: str
-    job: str
-    tokens: int
 
 
 class _Later(Exception):
@@ -195,8 +180,7 @@ class Look:
     def _create(self, file: str) -> FineTuningJob:
         given, names = dict(self._order.parameters), ("n_epochs", "batch_size", "learning_rate_multiplier")
         figures = {name: given[name] for name in names if name in given}
-        tokens = -(-len(self._order.rows) // 3) * int(given.get("n_epochs") or 4)
-        self._pay(tokens)
+        self._pay(self._order.tokens)
         method: Mapping[str, Any] = {"type": "supervised", "supervised": {"hyperparameters": figures}}
         return self._client.fine_tuning.jobs.create(
             model=self._order.base.partition("/")[2],

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -51,7 +51,30 @@ class Order:
         """Returns the number of rows."""
         return len(self.rows.splitlines())
 
+    @property
+    def tokens(self) -> int:
+        """Returns roughly the most tokens that the job trains, over all epochs. A provider's own number may be 4."""
+        return -(-len(self.rows) // 3) * int(self.parameters.get("n_epochs") or 4)
 
-def json_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Returns rows as JSON lines, with the same bytes for equal rows."""
-    return "\n".join(json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows).encode()
+
+@dataclass(frozen=True)
+class Tuned:
+    """A job that has succeeded.
+
+    Attributes:
+        model: name of the tuned model, as DSPy writes it.
+        tokens: tokens of rows and epochs.
+    """
+
+    model: str
+    job: str
+    tokens: int
+
+
+def json_lines(rows: Sequence[Mapping[str, Any]], default: Callable[[Any], Any] | None = None) -> bytes:
+    """Returns rows as JSON lines, with the same bytes for equal rows.
+
+    Args:
+        default: converts values that JSON does not know.
+    """
+    return "\n".join(json.dumps(row, ensure_ascii=False, sort_keys=True, default=default) for row in rows).encode()

@@ -13,7 +13,7 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.finetune import Finetune
 from swarm_wire.spending import MICRO, Spending, Usage
 from swarm_worker.errors import BadInput
-from swarm_worker.finetuning.order import Order, json_lines
+from swarm_worker.finetuning.order import Order, Tuned, json_lines
 from swarm_worker.provider.budget import Budget
 
 MILLION = 1_000_000
@@ -25,24 +25,32 @@ class Tuning:
     Args:
         models: the dspy.LM of each role.
         pending: what looks have left in the journal, by the order's key.
+        is_imaginary: whether no model is tuned, since the process only estimates.
 
     Attributes:
         made: the models that the compile has used, by name.
     """
 
     def __init__(
-        self, spec: CompilationSpec, models: Mapping[str, dspy.LM], pending: Mapping[str, Pending], budget: Budget
+        self,
+        spec: CompilationSpec,
+        models: Mapping[str, dspy.LM],
+        pending: Mapping[str, Pending],
+        budget: Budget,
+        is_imaginary: bool = False,
     ) -> None:
         assert spec.finetune is not None, "the spec has a fine-tune"
         self._spec, self._given = spec, spec.finetune
         self._models, self._pending, self._budget = models, pending, budget
         self.made: dict[str, TunedModel] = {}
+        self.is_imaginary = is_imaginary
 
     def order(self, lm: dspy.LM, rows: list[dict[str, Any]]) -> Order:
         """Returns the order to tune an LM with these rows. Raises BadInput if the LM is no model of the spec."""
         for role, model in self._spec.models.by_role.items():
             if model.model == lm.model and model.address == str(lm.kwargs.get("api_base") or "").rstrip("/"):
-                return Order(role, model.model, model.address, parameters(self._given), json_lines(rows))
+                data = json_lines(rows, default=_invented if self.is_imaginary else None)
+                return Order(role, model.model, model.address, parameters(self._given), data)
         raise BadInput(
             WorkerReason.NOT_FINETUNABLE,
             f"a predictor has the model {lm.model!r}, which is in no role of spec.models, so nobody knows its key. "
@@ -51,6 +59,8 @@ class Tuning:
 
     def look(self, order: Order, now: float, note: Callable[[Pending], None]) -> tuple[TunedModel, Usage] | Pending:
         """Looks at a fine-tune. Returns the tuned model and what it cost, or a record for the journal."""
+        if self.is_imaginary:
+            return self._told(order, Tuned(f"{order.base.partition('/')[0]}/ft:imaginary", "none", order.tokens))
         # Plans import this module, too, and make no look.
         import openai
 
@@ -65,8 +75,9 @@ class Tuning:
         with client:
             before, deadline = self._pending.get(order.key), float(self._given.deadline_seconds)
             found = Look(client, order, before, now=now, deadline=deadline, note=note, pay=pay).look()
-        if isinstance(found, Pending):
-            return found
+        return found if isinstance(found, Pending) else self._told(order, found)
+
+    def _told(self, order: Order, found: Tuned) -> tuple[TunedModel, Usage]:
         cost = self._micro_usd(found.tokens)
         tuned = TunedModel(
             model=found.model,
@@ -82,6 +93,11 @@ class Tuning:
     def _micro_usd(self, tokens: int) -> int | None:
         price = self._given.training_price
         return None if price is None else ceil(tokens * price / MILLION * MICRO)
+
+
+def _invented(value: Any) -> str:
+    """Returns a text in place of a value that an imaginary model has invented. It is the same in every process."""
+    return "an invented value"
 
 
 def parameters(given: Finetune) -> dict[str, Any]:
@@ -100,16 +116,25 @@ _here: Tuning | None = None
 
 
 def install(
-    spec: CompilationSpec, models: Mapping[str, dspy.LM], pending: Mapping[str, Pending], budget: Budget
+    spec: CompilationSpec,
+    models: Mapping[str, dspy.LM],
+    pending: Mapping[str, Pending],
+    budget: Budget,
+    is_imaginary: bool = False,
 ) -> None:
     """Makes `here` return the Tuning of this process, if the spec has a fine-tune."""
     global _here
-    _here = Tuning(spec, models, pending, budget) if spec.finetune is not None else None
+    _here = Tuning(spec, models, pending, budget, is_imaginary) if spec.finetune is not None else None
 
 
 def made() -> list[TunedModel]:
     """Returns the models that the compile has had tuned and has used."""
     return [*_here.made.values()] if _here is not None else []
+
+
+def is_imaginary() -> bool:
+    """Whether this process only estimates."""
+    return _here is not None and _here.is_imaginary
 
 
 def here() -> Tuning:

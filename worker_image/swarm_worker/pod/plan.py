@@ -135,7 +135,8 @@ class Plan:
         self._finish_round()
         if self._twin is not None and not self._engine.course.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
-        tuning.install(spec, self._environment.models.by_name, self._store.pending, self._environment.budget)
+        is_imaginary = given.imagination is not None
+        tuning.install(spec, given.models.by_name, self._store.pending, given.budget, is_imaginary)
         hooks.install(self._engine, self._watching(loaded))
         # The callback is set on the class, because `dspy.settings.callbacks` belongs to the user.
         dspy.Evaluate.callbacks = [self._progress]

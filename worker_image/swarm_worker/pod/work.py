@@ -42,7 +42,9 @@ def main(process: Process) -> None:
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), environment.codec, depot)
         store = Store.of(read_folder(folder(names.ENV_JOURNAL_DIR, names.JOURNAL_DIR), growing=True), depot)
         permanent_errors.here().knows, permanent_errors.here().tell = store.has_call, process.put
-        tuning.install(environment.request.spec, environment.models.by_name, store.pending, environment.budget)
+        request, models = environment.request, environment.models
+        is_imaginary = environment.imagination is not None
+        tuning.install(request.spec, models.by_name, store.pending, environment.budget, is_imaginary)
         store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
         if depot is not None:
             depot.end = process.end

@@ -121,7 +121,12 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
         wasted=ran.report.wasted,
         at_most=found.at_most + published,
         prunes=manifest.spec.prunes,
-        notes=[*ran.unscored[:NOTES], *_failing(ran.report), *([PUBLISHED.format(published)] if published else [])],
+        notes=[
+            *ran.unscored[:NOTES],
+            *_failing(ran.report),
+            *([PUBLISHED.format(published)] if published else []),
+            *_training(ran.report),
+        ],
     )
     if (latency := given.latency) is None:
         return estimate
@@ -141,6 +146,16 @@ def _published(spec: CompilationSpec, report: Report) -> int:
     examples = 0 if report.comparison is None else report.comparison.examples * spec.compares_published
     examples = examples * (1 if spec.compare is None else 2) + (spec.drift.sample if spec.drift else 0)
     return math.ceil(examples * max((cost.calls for cost in report.costs.values()), default=1))
+
+
+def _training(report: Report) -> list[str]:
+    """Says what the fine-tuning jobs cost. They are no LM calls, so no table has them."""
+    if not report.tuned:
+        return []
+    known = [model.usd for model in report.tuned if model.usd is not None]
+    usd = f", {sum(known):.2f} USD" if len(known) == len(report.tuned) else ". finetune.trainingPrice is not set"
+    tokens = sum(model.tokens for model in report.tuned)
+    return [f"To this come {len(report.tuned)} fine-tuning jobs with about {tokens:,} tokens of rows and epochs{usd}."]
 
 
 def _failing(report: Report) -> list[str]:
