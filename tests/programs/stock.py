@@ -79,19 +79,25 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
 
             return ReAnchor(metric, **given).compile(student, **both)
         case "bootstrapFinetune":
-            student.set_lm(dspy.LM("openai/small", api_base=case["url"], api_key="none", provider=Adopting()))
-            teacher = student.deepcopy()
-            teacher.set_lm(model(case, "large"))
-            passed = {name: given[name] for name in ("multitask", "exclude_demos") if name in given}
-            made = {"exclude_demos": True, **passed}  # dspy-swarm's default
-            tuner = dspy.BootstrapFinetune(metric=metric, num_threads=4, **made)
-            return tuner.compile(student, trainset=train, teacher=teacher if case["teacher"] else None)
+            return tuned(case, student, given)
         case "custom":
             module, _, name = given["entrypoint"].partition(":")
             compile_: Callable[..., Any] = getattr(importlib.import_module(module), name)
             return compile_(student, train, validation, metric)
         case other:
             raise ValueError(f"no such optimizer: {other}")
+
+
+def tuned(case: dict[str, Any], student: Any, given: dict[str, Any]) -> Any:
+    """Tunes the small model on what the student does with the large one, if the case has a teacher."""
+    student.set_lm(dspy.LM("openai/small", api_base=case["url"], api_key="none", provider=Adopting()))
+    teacher = student.deepcopy()
+    teacher.set_lm(model(case, "large"))
+    passed = {name: given[name] for name in ("multitask", "exclude_demos") if name in given}
+    made = {"exclude_demos": True, **passed}  # dspy-swarm's default
+    tuner = dspy.BootstrapFinetune(metric=getattr(programs(case), case["metric"]), num_threads=4, **made)
+    train = examples("train", case["train"])
+    return tuner.compile(student, trainset=train, teacher=teacher if case["teacher"] else None)
 
 
 class Adopting(Provider):
@@ -199,7 +205,12 @@ def script(case: dict[str, Any]) -> dict[str, Any]:
         student.load(case["state"])
     baseline = score(student, case)
     try:
-        winner = compiled(case, student)
+        if case["distill"] is None:
+            winner = compiled(case, student)
+        else:
+            with dspy.context(lm=model(case, "large")):
+                optimized = compiled({**case, "teacher": False, "prompt": False}, student)
+            winner = tuned(case, optimized.deepcopy(), case["distill"])
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     hundred = 1 if case["optimizer"] == "simba" else 100

@@ -45,6 +45,8 @@ class Case:
     """The adapter of the spec: "json", "xml" or "twoStep". The second model of "twoStep" is the large model."""
     state: str = ""
     """The program.json that the student starts from; empty: the student as its code makes it."""
+    distill: dict[str, Any] | None = None
+    """spec.distill, with DSPy's names."""
     client: str = "openai"
     """The prefix of the models' names, which selects the client. "litellm_proxy" selects LiteLLM."""
 
@@ -104,7 +106,8 @@ class Case:
             "models": models,
             "optimizer": {self.optimizer: {camel(key): value for key, value in self.parameters.items()}},
             "swarm": {"threadsPerPod": 4, **swarm},
-            **({"finetune": {}} if self.optimizer == "bootstrapFinetune" else {}),
+            **({"finetune": {}} if self.optimizer == "bootstrapFinetune" or self.distill is not None else {}),
+            **({"distill": {camel(key): value for key, value in self.distill.items()}} if self.distill else {}),
         }
         return {
             "apiVersion": "dspy-swarm.dev/v1alpha1",

@@ -133,6 +133,7 @@ def tune(monkeypatch: pytest.MonkeyPatch, url: str) -> Callable[..., Any]:
                 small=model("small"),
                 large=model("large"),
                 note=notes.append,
+                arms=finetuning.Arms(),
             )
         return tuner.rows, notes
 
@@ -245,10 +246,16 @@ def test_stocks_own_function_is_back_after_the_compile(tune: Any) -> None:
     ("changes", "says"),
     [
         ({"finetune": None}, "bootstrapFinetune needs finetune: {}"),
-        ({"optimizer": {"labeledFewShot": {}}}, "only bootstrapFinetune uses finetune: remove it"),
+        ({"optimizer": {"labeledFewShot": {}}}, "only bootstrapFinetune and distill use finetune: remove it"),
         ({"gate": {"against": "published"}}, "cannot be combined with program.state.published"),
         ({"drift": {}}, "cannot be combined with"),
         ({"limits": {"costUSD": 5}}, "limits.costUSD needs finetune.trainingPrice"),
+        ({"distill": {}}, "distill needs models.teacher"),
+        ({"optimizer": {"labeledFewShot": {}}, "distill": {}}, "distill needs models.teacher"),
+        (
+            {"optimizer": {"labeledFewShot": {}}, "distill": {}, "finetune": None},
+            "distill needs finetune: {}",
+        ),
     ],
 )
 def test_a_spec_that_cannot_be_kept_is_refused(changes: dict[str, Any], says: str) -> None:

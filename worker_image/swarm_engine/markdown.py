@@ -99,8 +99,19 @@ def _kept(report: Report) -> Iterator[str]:
     if not report.tuned:
         return
     lines = []
+    if report.teacher is not None:
+        on_test = report.compared_on == TEST_SET
+        student = report.scores.test_baseline if on_test else report.scores.baseline
+        tuned = report.scores.test_winner if on_test else report.scores.best
+        arms = {"student": student, "teacher": report.teacher, "tuned": tuned}
+        if report.prompted is not None:
+            arms["student with the teacher's prompts"] = report.prompted
+        lines.append(
+            f"| score in percent, on {report.compared_on} | {' | '.join(arms)} |\n|---|{'---:|' * len(arms)}\n"
+            f"| | {' | '.join(map(_figure, arms.values()))} |"
+        )
     if report.retention is not None:
-        lines.append(f"**{report.retention}** ({report.compared_on}). The teacher scores {_figure(report.teacher)}.")
+        lines.append(f"**{report.retention}** ({report.compared_on}).")
     if report.saving is not None:
         pays = ""
         if report.break_even is not None:
@@ -147,7 +158,8 @@ def _scores(report: Report) -> str:
 
 def _costs_in_use(report: Report) -> Iterator[str]:
     """Yields the table of what the compared programs cost in use."""
-    columns = [name for name in ("baseline", "published", "switched", "teacher", "winner") if name in report.costs]
+    order = ("baseline", "published", "switched", "teacher", "prompted", "winner")
+    columns = [name for name in order if name in report.costs]
     if "winner" not in columns:
         return
     found = [report.costs[name] for name in columns]

@@ -138,6 +138,8 @@ class ExampleScores(Message):
     """Scores of the published program on the new model; empty without spec.compare."""
     teacher: list[float] = Field([])
     """Scores of the teacher; empty without a fine-tune."""
+    prompted: list[float] = Field([])
+    """Scores of the teacher's prompts with the student's model before the fine-tune; empty without spec.distill."""
 
 
 class Cost(Message):
@@ -353,13 +355,15 @@ class Report(Message):
     """Id of the run that has made the published program; empty if this run does not use one, or if it is not known."""
     teacher: Score = None
     """Score of the teacher on the examples of `comparison`; None without a fine-tune, or if it had no teacher."""
+    prompted: Score = None
+    """Score of the teacher's prompts with the student's model before the fine-tune; None without spec.distill."""
     retention: Retention | None = None
     """How much of the teacher's score the winner keeps; None without a teacher."""
     tuned: list[TunedModel] = Field([])
     """Models that the run has had fine-tuned, and that the winner uses."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
-    costs: dict[Literal["baseline", "published", "switched", "teacher", "winner"], Cost] = Field({})
+    costs: dict[Literal["baseline", "published", "switched", "teacher", "prompted", "winner"], Cost] = Field({})
     """What the programs cost on the examples of `comparison`. A program is missing if its cost is not known."""
     copied: Copied | None = None
     """What the winner's new instructions copy from the training data; None if they copy nothing."""

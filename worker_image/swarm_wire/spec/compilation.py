@@ -8,12 +8,12 @@ from swarm_wire.spec.artifact import Artifact
 from swarm_wire.spec.compare import Compare
 from swarm_wire.spec.data import Data
 from swarm_wire.spec.drift import Drift
-from swarm_wire.spec.finetune import Finetune
+from swarm_wire.spec.finetune import Distill, Finetune
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spec.journal import JournalStorage
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spec.models import Models
-from swarm_wire.spec.optimizers import Optimizer
+from swarm_wire.spec.optimizers import BootstrapFinetune, Optimizer
 from swarm_wire.spec.program import Metric, Program
 from swarm_wire.spec.references import CompilationRef, SecretKeyRef
 from swarm_wire.spec.schema import SpecModel
@@ -29,8 +29,13 @@ class CompilationSpec(SpecModel):
     data: Data
     models: Models
     optimizer: Optimizer
+    distill: Distill | None = Field(
+        None,
+        description="Has models.student fine-tuned on what the optimizer's winner does with models.teacher. Default: "
+        "the optimizer's winner for models.student is the result.",
+    )
     finetune: Finetune | None = Field(
-        None, description="How bootstrapFinetune trains the student. Default: nothing is trained."
+        None, description="How bootstrapFinetune and distill train the student. Default: nothing is trained."
     )
     env: list[Variable] = Field(
         default_factory=list,
@@ -118,20 +123,29 @@ class CompilationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _tuning_has_a_job(self) -> Self:
-        if self.optimizer.tunes and self.finetune is None:
-            raise ValueError("bootstrapFinetune needs finetune: {}")
-        if self.finetune is not None and not self.optimizer.tunes:
-            raise ValueError("only bootstrapFinetune uses finetune: remove it")
-        if not self.optimizer.tunes:
+        which = "distill" if self.distill is not None else "bootstrapFinetune"
+        if self.rows is None:
+            if self.finetune is not None:
+                raise ValueError("only bootstrapFinetune and distill use finetune: remove it")
             return self
+        if self.finetune is None:
+            raise ValueError(f"{which} needs finetune: {{}}")
+        if self.distill is not None and (self.optimizer.tunes or self.models.teacher is None):
+            raise ValueError(
+                "distill needs models.teacher, the model for which the optimizer works, and another optimizer than "
+                "bootstrapFinetune, which distills by itself"
+            )
+        if self.distill is not None and self.limits.publish_partial:
+            # The best program so far is one for the teacher's model.
+            raise ValueError("distill cannot be combined with limits.publishPartial: remove that")
         state = self.program.state
         if (state is not None and state.published) or self.compares_published or self.drift is not None:
             # A saved program names its tuned model without its endpoint, so it would run on the base model.
             raise ValueError(
-                "bootstrapFinetune cannot be combined with program.state.published, gate.against: published, compare "
+                f"{which} cannot be combined with program.state.published, gate.against: published, compare "
                 "and drift: a published program does not know where its tuned model is. Remove these"
             )
-        if self.limits.cost_usd is not None and self.finetune and self.finetune.training_price is None:
+        if self.limits.cost_usd is not None and self.finetune.training_price is None:
             raise ValueError("limits.costUSD needs finetune.trainingPrice")
         return self
 
@@ -183,9 +197,14 @@ class CompilationSpec(SpecModel):
         return self
 
     @property
+    def rows(self) -> BootstrapFinetune | None:
+        """Returns what the spec says of a fine-tune's training rows; None if nothing is trained."""
+        return self.distill or self.optimizer.bootstrap_finetune
+
+    @property
     def prunes(self) -> bool:
         """Whether pruning leaves out cells that cannot change the winner."""
-        return self.swarm.pruning == "exact" and self.optimizer.is_arg_max
+        return self.swarm.pruning == "exact" and self.optimizer.is_arg_max and self.distill is None
 
     @property
     def needs_published(self) -> bool:

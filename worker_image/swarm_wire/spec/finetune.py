@@ -3,7 +3,14 @@
 from pydantic import Field
 
 from swarm_wire.spec.models import Price
+from swarm_wire.spec.optimizers import BootstrapFinetune
 from swarm_wire.spec.schema import NAME, SpecModel
+
+
+class Distill(BootstrapFinetune):
+    """After the optimizer: its winner, with models.teacher, makes training rows, and models.student is fine-tuned on
+    them, by dspy.BootstrapFinetune. The optimizer then works for models.teacher.
+    """
 
 
 class Finetune(SpecModel):

@@ -41,9 +41,10 @@ from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.host import SMALL, Host, Options
 from swarm_worker.replay.pruning import Contest, Range
 from swarm_worker.replay.unfinished import leftover
-from swarm_worker.user import finetuning, published
+from swarm_worker.user import published
 from swarm_worker.user.binding import binding, origin
 from swarm_worker.user.data import Compilation
+from swarm_worker.user.finetuning import Arms
 from swarm_worker.user.optimizer import prepare
 from swarm_worker.user.program import is_instance
 from swarm_worker.user.sources import left_out
@@ -112,11 +113,14 @@ class Plan:
         spec = self._environment.request.spec
         # LM calls that user code makes while it loads are journaled, too.
         calls.install(self._engine.calls, self._leave)
+        arms = Arms()
         with loading_user_code(self._environment, self._process, self._leave):
             loaded = load_compilation(self._environment)
             given = self._environment
             rival = rivals.rival(given.request, given.models, loaded.student, self._process.note, self._ending is None)
-            compile_program = prepare(spec.optimizer, loaded.metric, loaded.data, given.models, self._process.note)
+            compile_program = prepare(
+                spec.optimizer, loaded.metric, loaded.data, given.models, self._process.note, arms, spec.distill
+            )
         self._loaded, self._instructions = loaded, explanation.instructions(loaded.student)
         missing = published.notes(self._environment.request)
         for note in [*left_out(), *loaded.data.notes, *missing]:
@@ -142,9 +146,8 @@ class Plan:
         dspy.Evaluate.callbacks = [self._progress]
         try:
             scored, test = loaded.data.scored(spec.optimizer), loaded.data.test
-            teacher = finetuning.teacher(spec, loaded.student, given.models)
             winner = script.run(
-                compile_program, loaded.student, loaded.metric, scored, test, self._progress, rival, teacher
+                compile_program, loaded.student, loaded.metric, scored, test, self._progress, rival, arms
             )
         except (BadInput, CompileFailed) as error:
             self._leave(None if self._engine.course.has_passed_over else self._explained(error))
@@ -333,6 +336,7 @@ class Plan:
             ),
             current_model=rivals.current_model(self._environment.request, self._progress),
             teacher=self._progress.teacher,
+            prompted=self._progress.prompted,
             retention=explanation.retention(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
             tuned=tuning.made(),
             drift=explanation.drift(self._progress, seed=self._environment.request.run_id),

@@ -19,6 +19,7 @@ from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.replay.pruning import Bound
 from swarm_worker.replay.score import WRITE, check_all, defined_at
+from swarm_worker.user.finetuning import Arms
 from swarm_worker.user.optimizer import Compile
 
 Needed = Sequence[Mapping[str, Usage] | None]
@@ -38,6 +39,8 @@ class Which(StrEnum):
     """The published program on the new model, if spec.compare is set. PUBLISHED then runs on today's model."""
     TEACHER = "teacher"
     """The program with models.teacher, which made the rows of a fine-tune."""
+    PROMPTED = "prompted"
+    """The teacher's prompts with models.student, before the fine-tune."""
     WINNER = "winner"
 
 
@@ -65,6 +68,7 @@ class Progress(BaseCallback):
         published: score of the published program, on the test set if there is one, else on the scored examples.
         switched: likewise, on the new model.
         teacher: likewise, of the teacher of a fine-tune.
+        prompted: likewise, of the teacher's prompts with the student's model.
         against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
         drift: scores of the published program, as they were and asked anew.
@@ -81,6 +85,7 @@ class Progress(BaseCallback):
     published: float | None = None
     switched: float | None = None
     teacher: float | None = None
+    prompted: float | None = None
     against: Which = Which.BASELINE
     compiling: bool = False
     validation: list[Any] = field(default_factory=list)
@@ -165,7 +170,7 @@ def run(
     test: list[Any],
     progress: Progress,
     published: Rival | None = None,
-    teacher: dspy.Module | None = None,
+    arms: Arms | None = None,
 ) -> dspy.Module:
     """Runs the script and returns the winner; scores go into `progress`.
 
@@ -173,7 +178,7 @@ def run(
         scored: the examples that student and winner are scored on.
         test: further examples to score on, if any, which the optimizer never sees.
         published: the published program, if the report compares anything with it.
-        teacher: the teacher of a fine-tune, if it has one.
+        arms: has the programs that the report scores beside a tuned one, once the compile is over.
 
     Raises:
         BadInput: the metric's values cannot be added up.
@@ -206,8 +211,10 @@ def run(
             progress.published = score(published.program, Arm(Which.PUBLISHED, on_test=bool(test)))
         if published.today is not None:
             progress.switched = score(published.program, Arm(Which.SWITCHED, on_test=bool(test)))
-    if teacher is not None:
-        progress.teacher = score(teacher, Arm(Which.TEACHER, on_test=bool(test)))
+    if arms is not None and arms.teacher is not None:
+        progress.teacher = score(arms.teacher, Arm(Which.TEACHER, on_test=bool(test)))
+    if arms is not None and arms.prompted is not None:
+        progress.prompted = score(arms.prompted, Arm(Which.PROMPTED, on_test=bool(test)))
     if published is not None and published.anew is not None:
         _look_for_drift(published.program, published.anew, metric, test or examples, progress)
     return winner

@@ -1,4 +1,6 @@
-"""Runs stock DSPy's BootstrapFinetune, and stops before a job is paid for that cannot be good.
+"""Runs stock DSPy's BootstrapFinetune, alone or after another optimizer.
+
+It stops before a job is paid for that cannot be good.
 
 Where stock DSPy would train on something else than the user means, this module says so and ends the run:
 
@@ -12,6 +14,7 @@ Where stock DSPy would train on something else than the user means, this module 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
@@ -22,10 +25,8 @@ from dspy.teleprompt.bootstrap_trace import FailedPrediction
 
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import optimizers as api
-from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.finetuning import tuning
-from swarm_worker.user.models import Models
 
 FEW: Final = 200
 """With fewer training examples than this, a note says that more would be better."""
@@ -51,13 +52,33 @@ def check(given: api.BootstrapFinetune, train: Sequence[Any], adapter: dspy.Adap
         ) from None
 
 
-def teacher(spec: CompilationSpec, student: dspy.Module, models: Models) -> dspy.Module | None:
-    """Returns the teacher of a fine-tune, for the report; None without a fine-tune, or if the student teaches itself.
+@dataclass
+class Arms:
+    """Programs that the report scores beside a tuned one.
 
-    Call it before the compile, which changes the student.
+    Attributes:
+        teacher: the program that made the rows.
+        prompted: the same program with the student's model, if it has other prompts than the student.
     """
-    has_teacher = spec.optimizer.tunes and models.teacher is not models.student
-    return taught_by(student, models.teacher) if has_teacher else None
+
+    teacher: dspy.Module | None = None
+    prompted: dspy.Module | None = None
+
+
+def distilled(
+    student: dspy.Module, *, compile_program: Callable[[dspy.Module], dspy.Module], arms: Arms, **given: Any
+) -> dspy.Module:
+    """Compiles for the large model, and has the small one fine-tuned on what the winner does.
+
+    The pupil is a copy of the winner. So training rows have the prompts that the tuned program sends.
+
+    Args:
+        given: as `finetuned` takes it.
+    """
+    with dspy.context(lm=given["large"]):
+        winner = compile_program(student)
+    arms.prompted = taught_by(winner, given["small"])
+    return finetuned(taught_by(winner, given["small"]), arms=arms, **given)
 
 
 def taught_by(student: dspy.Module, large: dspy.LM) -> dspy.Module:
@@ -76,12 +97,14 @@ def finetuned(
     small: dspy.LM,
     large: dspy.LM,
     note: Note,
+    arms: Arms,
 ) -> dspy.Module:
     """Returns the student with tuned models, as stock DSPy does. It is the same object.
 
     Args:
         small: the model of predictors that have none.
         large: the model of the teacher, which is a copy of the student. If it is `small`, the student teaches itself.
+        arms: gets the teacher.
 
     Raises BadInput if there are too few rows, or if they are not what the tuned program will be asked.
     """
@@ -89,6 +112,7 @@ def finetuned(
         if predictor.lm is None:
             predictor.lm = small
     teacher = None if large is small else taught_by(student, large)
+    arms.teacher = None if large is small else taught_by(student, large)
     if teacher is None:
         note("the student teaches itself: name a larger model in spec.models.teacher.")
     if len(trainset) < FEW:

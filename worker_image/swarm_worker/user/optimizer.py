@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from swarm_worker.replay.blame import exhausted
 from swarm_worker.user import finetuning
 from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
+from swarm_worker.user.finetuning import Arms
 from swarm_worker.user.gepa import gepa_options
 from swarm_worker.user.models import Models
 
@@ -39,12 +40,20 @@ Compile = Callable[[dspy.Module], dspy.Module]
 
 
 def prepare(
-    given: api.Optimizer, metric: Metric, data: Data, models: Models, note: Callable[[str], object] = lambda text: None
+    given: api.Optimizer,
+    metric: Metric,
+    data: Data,
+    models: Models,
+    note: Callable[[str], object] = lambda text: None,
+    arms: Arms | None = None,
+    distill: api.BootstrapFinetune | None = None,
 ) -> Compile:
     """Returns a function that compiles as the spec describes: it takes the student and returns the winner.
 
     Args:
         note: takes a sentence for the report.
+        arms: gets the programs that the report scores beside a tuned one.
+        distill: has the student tuned on what the winner does; the optimizer then works for the teacher's model.
 
     Raises:
         BadInput: the optimizer cannot be used with this spec. It is raised before the first LM call is paid for.
@@ -53,8 +62,17 @@ def prepare(
     package = _PACKAGES.get(given.which)
     if package is not None and importlib.util.find_spec(package) is None:
         raise _invalid(given.which, f"it needs the package {package}, which is not in the image. Install it there.")
+    setting = _Setting(metric, data, models, note, arms or Arms())
     with _as_compile_failed(given.which):
-        compile_program = _OPTIMIZERS[given.which](getattr(given, given.which), _Setting(metric, data, models, note))
+        if distill is None:
+            compile_program = _OPTIMIZERS[given.which](getattr(given, given.which), setting)
+        else:
+            finetuning.check(distill, data.train, models.adapter)
+            prompt = models.teacher if models.prompt is models.student else models.prompt
+            large = replace(setting, models=replace(models, student=models.teacher, prompt=prompt))
+            with dspy.context(lm=models.teacher):  # some optimizers look up the model when they are made
+                optimized = _OPTIMIZERS[given.which](getattr(given, given.which), large)
+            compile_program = partial(finetuning.distilled, compile_program=optimized, **setting.tuning(distill))
     return _as_compile_failed(given.which)(compile_program)
 
 
@@ -83,6 +101,19 @@ class _Setting:
     data: Data
     models: Models
     note: Callable[[str], object]
+    arms: Arms
+
+    def tuning(self, given: api.BootstrapFinetune) -> dict[str, Any]:
+        """Returns the arguments of a fine-tune."""
+        return {
+            "given": given,
+            "metric": self.metric,
+            "trainset": self.data.train,
+            "small": self.models.student,
+            "large": self.models.teacher,
+            "note": self.note,
+            "arms": self.arms,
+        }
 
     @property
     def prompt_model(self) -> dspy.LM | None:
@@ -228,15 +259,7 @@ def _re_anchor(given: api.ReAnchor, setting: _Setting) -> Compile:
 
 def _bootstrap_finetune(given: api.BootstrapFinetune, setting: _Setting) -> Compile:
     finetuning.check(given, setting.data.train, setting.models.adapter)
-    return partial(
-        finetuning.finetuned,
-        given=given,
-        metric=setting.metric,
-        trainset=setting.data.train,
-        small=setting.models.student,
-        large=setting.models.teacher,
-        note=setting.note,
-    )
+    return partial(finetuning.finetuned, **setting.tuning(given))
 
 
 def _custom(given: api.Custom, setting: _Setting) -> Compile:
