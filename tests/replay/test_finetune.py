@@ -86,6 +86,10 @@ def test_rows_program_and_scores_are_those_of_stock(providers: Any, tmp_path: Pa
     assert ours.rounds <= (4 if case.distill is None else 12)
 
 
+PLENTY = SETTINGS.model_copy(update={"concurrent_logs": 100})
+"""An operator whose passes run in one event loop each cannot wait for its turn to read a log."""
+
+
 class Waiting(Run):
     """A run in a cluster with a simulated clock, which the provider's fine-tuning shares.
 
@@ -95,9 +99,14 @@ class Waiting(Run):
 
     idle = 0.0
 
+    def restart(self) -> None:
+        """Begins another process of the operator."""
+        self._operator = Reconciler(self.cluster, PLENTY, clock=lambda: self.cluster.now)
+
     def finish(self, kills: int = 0, seed: int = 0) -> int:
         """Runs to the end, and kills operator and pods at random moments. Returns the number of kills."""
         dice, left = random.Random(seed), kills
+        self.restart()
         for _ in range(4000):
             if left and dice.random() < 0.3:
                 left -= 1
@@ -108,7 +117,8 @@ class Waiting(Run):
             try:
                 wake_up = next((each for _ in range(50) if (each := asyncio.run(self._pass())) != 0), 1)
             except Killed:
-                self._operator, wake_up = Reconciler(self.cluster, SETTINGS, clock=lambda: self.cluster.now), 1
+                self.restart()
+                wake_up = 1
             if self._is_over:
                 return kills - left
             seconds = 0.0 if self.cluster.running else 1.0
