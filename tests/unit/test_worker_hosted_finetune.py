@@ -222,7 +222,7 @@ def test_a_job_that_takes_too_long_ends_the_run_and_a_new_run_adopts_it(
     provider.set_tuning(queue=2 * DAY)
     wanted = order()
     run = Run(client, wanted, deadline=DAY)
-    with pytest.raises(BadInput, match=r"is validating_files after finetune.deadlineSeconds") as late:
+    with pytest.raises(BadInput, match=r"longer than finetune.deadlineSeconds: .* is validating_files") as late:
         run.end(most=200)
     assert late.value.reason == "FineTuneTimedOut"
     assert run.now >= DAY
@@ -248,7 +248,47 @@ def test_nothing_is_created_that_may_not_be_paid_for(client: openai.OpenAI, prov
     run.paid = type("", (list,), {"append": lambda _, tokens: refuse(tokens)})()
     with pytest.raises(BadInput, match="tokens"):
         run.look()
-    assert made(provider, run.order)[1] == 0
+    assert made(provider, run.order) == (0, 0)
+
+
+def test_a_job_is_paid_for_once_and_only_by_the_run_that_creates_it(
+    client: openai.OpenAI, provider: RunningProvider
+) -> None:
+    provider.set_tuning(writes=["error after", "error", "hang after"])
+    wanted = order()
+    run, later = Run(client, wanted), Run(client, wanted)
+    run.end()
+    later.end()
+    assert (len(run.paid), len(later.paid)) == (1, 0)
+
+
+@pytest.mark.parametrize("fate", ["limit", "error"])
+def test_a_provider_that_never_creates_anything_ends_the_run_at_the_deadline(
+    client: openai.OpenAI, provider: RunningProvider, fate: str
+) -> None:
+    provider.set_tuning(writes=[fate] * 1000)
+    run = Run(client, order(), deadline=3600)
+    with pytest.raises(BadInput, match=r"longer than finetune.deadlineSeconds: the provider") as late:
+        run.end(most=200)
+    assert late.value.reason == "FineTuneTimedOut"
+
+
+def test_a_provider_without_metadata_gets_one_job(client: openai.OpenAI, provider: RunningProvider) -> None:
+    provider.set_tuning(forgets_metadata=True, ignores_filter=True, writes=["ok", "drop after"])
+    run = Run(client, order())
+    run.end()
+    state = provider.tuning()
+    files = {file["id"] for file in state["files"] if file["filename"] == f"{run.order.key}.jsonl"}
+    assert len([job for job in state["jobs"] if job["training_file"] in files]) == 1
+
+
+def test_a_model_that_somebody_has_deleted_ends_the_run(client: openai.OpenAI, provider: RunningProvider) -> None:
+    wanted = order()
+    Run(client, wanted).end()
+    provider.set_tuning(deleted=True)
+    with pytest.raises(BadInput, match=r"is gone.*Write another finetune.seed") as gone:
+        Run(client, wanted).end()
+    assert gone.value.reason == "FineTuneFailed"
 
 
 def test_rows_are_the_same_bytes_whatever_the_order_of_their_keys() -> None:

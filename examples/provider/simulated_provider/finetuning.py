@@ -46,6 +46,10 @@ class Rules:
     """The code of the error with which jobs end, such as `server_error`."""
     lost: bool = False
     """Whether jobs under way are no longer there."""
+    forgets_metadata: bool = False
+    """Whether jobs have no metadata, as with some providers of the protocol."""
+    deleted: bool = False
+    """Whether somebody has deleted the tuned models."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Rules:
@@ -183,6 +187,8 @@ class FineTuning:
                 base = self._models[job.base]
                 lessons = (*base.lessons, *_lessons(job.rows))
                 self._models[job.model] = dataclasses.replace(base, name=job.model, lessons=lessons)
+            if self._rules.deleted:
+                self._models.pop(job.model, None)
 
     @property
     def _now(self) -> float:
@@ -274,14 +280,18 @@ class FineTuning:
         }
         found = []
         for job in reversed(self._jobs.values()):
-            told = job.given.get("metadata") or {}
+            told = {} if self._rules.forgets_metadata else job.given.get("metadata") or {}
             if self._rules.ignores_filter or all(told.get(name) == value for name, value in wanted.items()):
-                found.append(job.shown(self._now, self._rules.status))
+                found.append(self._shown(job))
         return _page([] if self._rules.lost else found, request)
 
     async def _show_job(self, request: web.Request) -> web.Response:
         self._authorize(request)
-        return web.json_response(self._job(request).shown(self._now, self._rules.status))
+        return web.json_response(self._shown(self._job(request)))
+
+    def _shown(self, job: Job) -> dict[str, Any]:
+        shown = job.shown(self._now, self._rules.status)
+        return {**shown, "metadata": None} if self._rules.forgets_metadata else shown
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self._authorize(request)

@@ -20,6 +20,8 @@ from swarm_wire.words import printable, sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.finetuning.order import Order, Tuned
 
+PAID: Final = "paid"
+"""The handle has this name once the run has paid for the job."""
 KEY: Final = "swarm-key"
 """The job's metadata have the order's key under this name."""
 FIRST, LONGEST = 5, 600
@@ -33,7 +35,9 @@ MISSING: Final = 5
 TIMEOUT: Final = 60.0
 Made = TypeVar("Made", FileObject, FineTuningJob)
 _UNCLEAR = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
-"""The provider may have done what it was asked to do. `APITimeoutError` is a kind of APIConnectionError."""
+"""A later request may have another answer. After all of them but RateLimitError, the provider may have done what it was
+asked to do. `APITimeoutError` is a kind of APIConnectionError.
+"""
 
 
 class _Later(Exception):
@@ -51,8 +55,8 @@ class Look:
         before: what the look before has left in the journal; None for the first.
         now: seconds since 1970.
         note: writes a record to the journal at once.
-        pay: called before a job is created, with the tokens that it will train. It raises an error if they may not be
-            paid for.
+        pay: called once for an order, before anything is created, with the tokens that the job will train. It raises an
+            error if they may not be paid for.
     """
 
     def __init__(
@@ -81,25 +85,42 @@ class Look:
         try:
             return self._looked()
         except _Later as later:
-            return self._pending(str(later), later.seconds)
+            if self._now < self._until:
+                return self._pending(str(later), later.seconds)
+            raise BadInput(
+                WorkerReason.FINE_TUNE_TIMED_OUT,
+                f"the fine-tune of {self._order.base} takes longer than finetune.deadlineSeconds: {later}. A job goes "
+                "on at the provider, and a new run with a later deadline uses its result.",
+            ) from None
         except openai.APIStatusError as error:
             self._refused(error)
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether this run has paid for the job. Otherwise, an earlier run has."""
+        return PAID in self._known
 
     def _looked(self) -> Tuned:
         try:
             job = self._job()
+            if job is None:
+                job = self._created()
+            self._known["job"] = job.id
+            for name in ("unsure", "looks", *([] if job.status == "succeeded" else ["missing"])):
+                self._known.pop(name, None)
+            return self._ended(job)
         except _UNCLEAR as error:
+            if getattr(error, "code", None) == "insufficient_quota":
+                raise BadInput(
+                    WorkerReason.ACCOUNT_EXHAUSTED,
+                    f"the account of spec.models.{self._order.role} is exhausted: {sentence(_said(error))}",
+                ) from None
             raise _Later(f"the provider does not answer about fine-tuning ({_said(error)})", self._delay) from None
-        if job is None:
-            job = self._created()
-        self._known["job"] = job.id
-        for name in ("file", "unsure", "looks", "missing"):
-            self._known.pop(name, None)
-        return self._ended(job)
 
     def _ended(self, job: FineTuningJob) -> Tuned:
         """Returns what has come of a job. Raises _Later if it is under way, and BadInput if it has failed."""
         if job.status == "succeeded" and job.fine_tuned_model:
+            self._check_exists(job.fine_tuned_model, job.id)
             provider = self._order.base.partition("/")[0]
             return Tuned(f"{provider}/{job.fine_tuned_model}", job.id, job.trained_tokens or 0)
         if job.status in ("failed", "cancelled"):
@@ -109,14 +130,36 @@ class Look:
                 f"fine-tuning job {job.id} of {self._order.base} has {job.status}{sentence(why) if why else '.'} A new "
                 "run creates another job.",
             )
-        if self._now >= self._until:
-            raise BadInput(
-                WorkerReason.FINE_TUNE_TIMED_OUT,
-                f"fine-tuning job {job.id} of {self._order.base} is {job.status} after finetune.deadlineSeconds. It "
-                "goes on at the provider, and a new run with a later deadline uses its result.",
-            )
         # The list of words for the status may grow, so any other word means that the job is under way.
         raise _Later(f"fine-tuning job {job.id} is {printable(str(job.status))[:40]}", self._delay)
+
+    def _check_exists(self, model: str, job: str) -> None:
+        """Raises _Later if the provider does not show a tuned model, and BadInput after some looks.
+
+        A provider that does not show the base either has no such endpoint.
+        """
+        try:
+            self._client.models.retrieve(model)
+            return
+        except openai.NotFoundError:
+            pass
+        except openai.PermissionDeniedError:
+            return
+        try:
+            self._client.models.retrieve(self._order.base.partition("/")[2])
+        except (openai.NotFoundError, openai.PermissionDeniedError):
+            return
+        self._count_missing(
+            f"the model {model} of fine-tuning job {job}",
+            "Somebody may have deleted it. Write another finetune.seed to have the model trained again.",
+        )
+
+    def _count_missing(self, what: str, advice: str) -> NoReturn:
+        """Raises _Later for something that the provider does not show, and BadInput after some looks."""
+        self._known["missing"] = str(int(self._known.get("missing", "0")) + 1)
+        if int(self._known["missing"]) < MISSING:
+            raise _Later(f"{what} is not there for the moment", UNSURE)
+        raise BadInput(WorkerReason.FINE_TUNE_FAILED, f"{what} is gone: the provider does not show it. {advice}")
 
     def _job(self) -> FineTuningJob | None:
         """Returns the job; None if it is not known and not in the list."""
@@ -126,34 +169,31 @@ class Look:
             except openai.NotFoundError:
                 if (found := self._found()) is not None:
                     return found
-            self._known["missing"] = str(int(self._known.get("missing", "0")) + 1)
-            if int(self._known["missing"]) >= MISSING:
-                raise BadInput(
-                    WorkerReason.FINE_TUNE_FAILED,
-                    f"fine-tuning job {id_} of {self._order.base} is gone: the provider neither shows nor lists it. A "
-                    "new run creates another job.",
-                )
-            raise _Later(f"fine-tuning job {id_} is not there for the moment", UNSURE)
+            self._count_missing(f"fine-tuning job {id_} of {self._order.base}", "A new run creates another job.")
         return self._found()
 
     def _found(self) -> FineTuningJob | None:
         """Returns the job of this order that the provider lists. One that has failed belongs to an earlier run."""
         listed = self._client.fine_tuning.jobs.list(limit=100, metadata={KEY: self._order.key})
-        ours = (job for job in listed if (job.metadata or {}).get(KEY) == self._order.key)
+        ours = (job for job in listed if self._is_ours(job))
         return next((job for job in ours if job.status not in ("failed", "cancelled")), None)
+
+    def _is_ours(self, job: FineTuningJob) -> bool:
+        """Whether a job is of this order. Some providers keep no metadata, and only this order uses its file."""
+        return (job.metadata or {}).get(KEY) == self._order.key or job.training_file == self._known.get("file")
 
     def _created(self) -> FineTuningJob:
         """Creates the job, with its file. Raises _Later if it is unclear whether that has succeeded."""
-        file = self._once("file", self._listed_file, self._upload)
-        return self._once("job", self._found, lambda: self._create(file.id))
+        if not self.is_paid:
+            self._pay(self._order.tokens)
+            self._known[PAID] = "yes"
+        if (file := self._known.get("file")) is None:
+            file = self._known["file"] = self._once("file", self._listed_file, self._upload).id
+        return self._once("job", self._found, lambda: self._create(file))
 
     def _once(self, what: str, find: Callable[[], Made | None], create: Callable[[], Made]) -> Made:
         """Finds something, or creates it if nobody can have created it before."""
-        try:
-            found = find()
-        except _UNCLEAR as error:
-            raise _Later(f"the provider does not list what it has ({_said(error)})", self._delay) from None
-        if found is not None:
+        if (found := find()) is not None:
             return found
         if self._known.get("unsure") == what:
             looks = int(self._known.get("looks", "0")) + 1
@@ -165,6 +205,9 @@ class Look:
         self._note(self._pending(f"the provider creates a {what} for the fine-tune", UNSURE))
         try:
             return create()
+        except openai.RateLimitError:
+            del self._known["unsure"]
+            raise
         except _UNCLEAR as error:
             raise _Later(f"the provider may have created a {what} for the fine-tune ({_said(error)})", UNSURE) from None
 
@@ -180,7 +223,6 @@ class Look:
     def _create(self, file: str) -> FineTuningJob:
         given, names = dict(self._order.parameters), ("n_epochs", "batch_size", "learning_rate_multiplier")
         figures = {name: given[name] for name in names if name in given}
-        self._pay(self._order.tokens)
         method: Mapping[str, Any] = {"type": "supervised", "supervised": {"hyperparameters": figures}}
         return self._client.fine_tuning.jobs.create(
             model=self._order.base.partition("/")[2],

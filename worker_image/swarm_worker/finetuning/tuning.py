@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
+from urllib.parse import urlsplit
 
 import dspy
 
@@ -60,39 +61,53 @@ class Tuning:
     def look(self, order: Order, now: float, note: Callable[[Pending], None]) -> tuple[TunedModel, Usage] | Pending:
         """Looks at a fine-tune. Returns the tuned model and what it cost, or a record for the journal."""
         if self.is_imaginary:
-            return self._told(order, Tuned(f"{order.base.partition('/')[0]}/ft:imaginary", "none", order.tokens))
+            name = f"{order.base.partition('/')[0]}/ft:imaginary-{order.key[:8]}"
+            return self._told(order, Tuned(name, "none", order.tokens), is_paid=True)
         # Plans import this module, too, and make no look.
         import openai
 
         from swarm_worker.finetuning.hosted import Look
 
         lm = self._models[order.role]
-        client = openai.OpenAI(api_key=lm.kwargs.get("api_key"), base_url=lm.kwargs.get("api_base"))
+        try:
+            client = openai.OpenAI(api_key=lm.kwargs.get("api_key"), base_url=lm.kwargs.get("api_base"))
+        except openai.OpenAIError as error:
+            raise BadInput(
+                WorkerReason.CREDENTIALS_REJECTED, f"spec.models.{order.role} needs an API key to fine-tune: {error}"
+            ) from None
 
         def pay(tokens: int) -> None:
             self._budget.pay(Spending(calls=0, tokens=tokens, micro_usd=self._micro_usd(tokens) or 0))
 
         with client:
             before, deadline = self._pending.get(order.key), float(self._given.deadline_seconds)
-            found = Look(client, order, before, now=now, deadline=deadline, note=note, pay=pay).look()
-        return found if isinstance(found, Pending) else self._told(order, found)
+            look = Look(client, order, before, now=now, deadline=deadline, note=note, pay=pay)
+            found = look.look()
+        return found if isinstance(found, Pending) else self._told(order, found, look.is_paid)
 
-    def _told(self, order: Order, found: Tuned) -> tuple[TunedModel, Usage]:
+    def _told(self, order: Order, found: Tuned, is_paid: bool) -> tuple[TunedModel, Usage]:
+        """Returns the tuned model and what this run has spent on it: nothing if an earlier run has paid."""
         cost = self._micro_usd(found.tokens)
         tuned = TunedModel(
             model=found.model,
             base=order.base,
-            endpoint=order.endpoint,
+            endpoint=without_secrets(order.endpoint),
             job=found.job,
             rows=order.count,
             tokens=found.tokens,
             usd=None if cost is None else cost / MICRO,
         )
-        return tuned, Usage(calls=0, prompt_tokens=found.tokens, micro_usd=cost)
+        return tuned, Usage(prompt_tokens=found.tokens, micro_usd=cost) if is_paid else Usage()
 
     def _micro_usd(self, tokens: int) -> int | None:
         price = self._given.training_price
         return None if price is None else ceil(tokens * price / MILLION * MICRO)
+
+
+def without_secrets(endpoint: str) -> str:
+    """Returns a URL without user, password and query."""
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _invented(value: Any) -> str:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 KEPT: Final = frozenset({RecordKind.RESULT, RecordKind.CALL, RecordKind.BLOB, RecordKind.SNAPSHOT})
 """Kinds of records whose bodies go into a depot. Only pods read these bodies, and together they may be large."""
+AT_ONCE: Final = frozenset({RecordKind.BOOKED, RecordKind.PENDING})
+"""Kinds of records that must be printed before money is spent, or before something is created."""
 PAUSE_SECONDS: Final = 1.0
 """How long bodies are collected for one object. A killed pod loses at most the records of this time."""
 OBJECT_BYTES: Final = 4 * 1024 * 1024
@@ -247,7 +249,7 @@ class Sender:
         """Queues a record. Raises StorageFailed if this record or an earlier one cannot be written."""
         if self._error is not None:
             raise self._error
-        if record.kind is RecordKind.BOOKED:  # a booking must be printed before the money is spent
+        if record.kind in AT_ONCE:
             return self._put(record)
         with self._lock:
             self._waiting.append(record)

@@ -39,17 +39,17 @@ class Prices:
                 # Roles may share a model. The first given price counts for all of them.
                 price = Price(model.price.prompt, model.price.completion)
                 self._given.setdefault(model.model, {}).setdefault(model.address, price)
-        student, tuned = spec.models.student, spec.finetune
-        given = (tuned.price or student.price) if tuned is not None else None
-        self._tuned = None if given is None else (f"{student.provider}/ft:", Price(given.prompt, given.completion))
+        self._student, self._finetune = spec.models.student, spec.finetune
+        self._names = {model.model for model in spec.models.by_role.values()}
 
     def of(self, model: str, endpoint: str | None = None) -> Price | None:
         """Returns a model's price. If the spec gives none for the endpoint, returns the model's highest known price.
 
         Returns None if no price of the model is known.
         """
-        if self._tuned is not None and model.startswith(self._tuned[0]):
-            return self._tuned[1]
+        if self._is_tuned(model):
+            tuned = self._finetune and self._finetune.price
+            return Price(tuned.prompt, tuned.completion) if tuned else self.of(self._student.model, endpoint)
         given = self._given.get(model, {})
         if (price := given.get((endpoint or "").rstrip("/"))) is not None:
             return price
@@ -57,6 +57,12 @@ class Prices:
         if not known:
             return None
         return Price(max(price.prompt for price in known), max(price.completion for price in known))
+
+    def _is_tuned(self, model: str) -> bool:
+        """Whether a model can only be a tuned student. Its name is the provider's choice."""
+        if self._finetune is None or model in self._names or listed(model) is not None:
+            return False
+        return model.partition("/")[0] == self._student.provider
 
     def at(self, address: str) -> Price | None:
         """Returns the price of a model at an address, as `address_of` names both."""

@@ -40,6 +40,7 @@ class FineTune:
         return value_of(store, self.digest, codec, [])
 
     def tasks(self, store: Store, codec: Codec) -> Tasks:
+        codec.guard(self.order.rows)
         payload, key = blob(self.order.to_bytes())
         task = Task(digest=self.digest, kind=self.kind, payload=key, cells=[Cell(key=self.digest)], weight=WEIGHT)
         return Tasks(task, {key: payload})
