@@ -15,6 +15,7 @@ from support.worlds import (
     RUN_ID,
     ago,
     assignment,
+    cell,
     compilation,
     compiled,
     job,
@@ -35,7 +36,7 @@ from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import Compilation, World
 from swarm_operator.compilation.status import ScoresStatus, Status
 from swarm_operator.settings import Settings
-from swarm_wire.messages import Commit, Ending, PlanEnd, PlanOutcome
+from swarm_wire.messages import Commit, Ending, Pending, PlanEnd, PlanOutcome
 from swarm_wire.report import Scores
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.limits import Limits
@@ -67,6 +68,7 @@ def began(seconds: float) -> Status:
 
 
 LATE = limited(began(61), wallClock=60)
+LATER = Pending(key=cell(0, 3), number=1, retry_after=600, handle={}, message="fine-tuning job ftjob-1 is queued")
 PARTIAL_JOB = job(PLAN, 1, is_partial=True)
 REFUSED: dict[str, Any] = {"exit_code": 75, "commit": SPENT, "allowance": Allowance(calls=3)}
 FAILED_BY_LIMIT = over(State.FAILED, Reason.LIMIT_REACHED)
@@ -263,6 +265,19 @@ TABLE = [
         world(compilation=limited(began(20), wallClock=60), jobs=(job(PLAN, 0, suspended=True),)),
         [],
         reason=Reason.QUEUED,
+        wake_up=40,
+    ),
+    Row(
+        "a run that waits for a fine-tune ends at the limit of time, not at the next look",
+        world(
+            planned(0),
+            results(0, 0, 1, 2),
+            shard(ObjectKind.RESULTS, 0, 1, 701, pending={LATER.key: LATER}, created_at=ago(0)),
+            assignments=(DEALT,),
+            compilation=limited(began(20), wallClock=60),
+        ),
+        [],
+        reason=Reason.WAITING_FOR_JOB,
         wake_up=40,
     ),
     Row(

@@ -9,7 +9,7 @@ import pytest
 
 from support.wire import blob, digest, plan_end, result
 from swarm_wire import names
-from swarm_wire.messages import STORED, CallMade, Stored
+from swarm_wire.messages import STORED, CallMade, Pending, Stored
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spending import Booked, Spending, Usage
 from swarm_worker.errors import BadInput, Drift, StorageFailed
@@ -214,17 +214,21 @@ def test_a_slow_write_to_the_depot_does_not_block_reports_of_spending(tmp_path: 
     assert begun.wait(60), "by itself"
     booked = Record(RecordKind.BOOKED, Booked(spent=Spending(calls=1)).to_header())
 
+    later = Pending(key="0" * 32, number=1, retry_after=60, handle={}, message="a file is created")
+    noted = Record(RecordKind.PENDING, later.to_header())
+
     def put() -> None:
         sender.put(booked)
+        sender.put(noted)
         sender.put(result(2))
 
     other = threading.Thread(target=put, daemon=True)
     other.start()
     other.join(60)
-    assert printed == [booked]
+    assert printed == [booked, noted]
     may_end.set()
     sender.flush()
-    assert [record.kind for record in printed] == [RecordKind.BOOKED, RecordKind.RESULT, RecordKind.RESULT]
+    assert [record.kind for record in printed[2:]] == [RecordKind.RESULT, RecordKind.RESULT]
 
 
 def test_a_depot_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None:

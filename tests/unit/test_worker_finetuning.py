@@ -184,6 +184,18 @@ def test_the_message_about_too_few_rows_says_how_many_examples_would_do(tune: An
     assert refused.value.reason == "TooFewTraces"
 
 
+def test_each_predictor_needs_enough_rows(tune: Any) -> None:
+    class Router(Pair):
+        def forward(self, ticket: str) -> dspy.Prediction:
+            if ticket.endswith(" 1"):
+                self.second(ticket=ticket)
+            return dspy.Prediction(category=self.first(ticket=ticket).category)
+
+    with pytest.raises(BadInput, match=r"predictor second 1 rows.*About 200 training examples") as refused:
+        tune(good(20), program=Router())
+    assert refused.value.reason == "TooFewTraces"
+
+
 def test_two_predictors_with_a_model_each_need_runs_that_call_each_once_in_order(tune: Any) -> None:
     rows, _ = tune(good(12), program=Pair(), multitask=False)
     assert [len(each) for each in rows] == [12, 12]
@@ -250,6 +262,13 @@ def test_stocks_own_function_is_back_after_the_compile(tune: Any) -> None:
         ({"gate": {"against": "published"}}, "cannot be combined with program.state.published"),
         ({"drift": {}}, "cannot be combined with"),
         ({"limits": {"costUSD": 5}}, "limits.costUSD needs finetune.trainingPrice"),
+        (
+            {"limits": {"costUSD": 5}, "finetune": {"trainingPrice": 8}},
+            "limits.totalTokens and limits.costUSD need finetune.epochs",
+        ),
+        ({"gate": {"minRetention": 0.9}}, "gate.minRetention needs a fine-tune"),
+        ({"gate": {"minCostReduction": 0.5}}, "gate.minCostReduction needs a fine-tune"),
+        ({"models": {"student": {"model": "groq/m"}}}, "needs models.student.endpoint with groq"),
         ({"distill": {}}, "distill needs models.teacher"),
         ({"optimizer": {"labeledFewShot": {}}, "distill": {}}, "distill needs models.teacher"),
         (

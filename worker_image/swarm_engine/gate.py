@@ -51,7 +51,9 @@ def _cost(gate: Gate, report: Report) -> str:
 def _retention(gate: Gate, report: Report) -> str:
     if gate.min_retention is None or (report.retention is not None and report.retention.verdict == Kept.RETAINED):
         return ""
-    found = report.retention or "there is no teacher to compare with"
+    found = report.retention or (
+        "the teacher scores 0" if report.teacher == 0 else "the scores of the teacher are not known"
+    )
     return f"the winner must keep {100 * gate.min_retention:g} % of the teacher's score (gate.minRetention). {found}"
 
 

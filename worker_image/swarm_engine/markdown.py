@@ -132,7 +132,7 @@ def loading(report: Report) -> list[str]:
     given = f'api_base="{endpoint}", ' if endpoint else ""
     return [
         "for predictor in program.predictors():",
-        f"    predictor.lm = dspy.LM(predictor.lm.model, {given}api_key=...)",
+        f"    predictor.lm = predictor.lm.copy({given}api_key=...)",
     ]
 
 

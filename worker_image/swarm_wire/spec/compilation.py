@@ -147,6 +147,25 @@ class CompilationSpec(SpecModel):
             )
         if self.limits.cost_usd is not None and self.finetune.training_price is None:
             raise ValueError("limits.costUSD needs finetune.trainingPrice")
+        if self.finetune.epochs is None and (self.limits.cost_usd is not None or self.limits.total_tokens is not None):
+            raise ValueError("limits.totalTokens and limits.costUSD need finetune.epochs: it multiplies the price")
+        student = self.models.student
+        if student.provider != "openai" and student.endpoint is None:
+            raise ValueError(
+                f"{which} needs models.student.endpoint with {student.provider}: the base URL of files and jobs by "
+                "OpenAI's protocol"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_is_compared(self) -> Self:
+        gate = self.gate or Gate()
+        for field, given in (
+            ("minRetention", gate.min_retention),
+            ("minCostReduction", gate.min_cost_reduction),
+        ):
+            if given is not None and (self.rows is None or self.models.teacher is None):
+                raise ValueError(f"gate.{field} needs a fine-tune (bootstrapFinetune or distill) and models.teacher")
         return self
 
     @model_validator(mode="after")

@@ -79,6 +79,11 @@ HOOKS: Sequence[Shape] = (
     Function("dspy.teleprompt.bootstrap.BootstrapFewShot._bootstrap", "(self, *, max_bootstraps=None)"),
     Function("dspy.teleprompt.bootstrap.BootstrapFewShot._bootstrap_one_example", "(self, example, round_idx=0)"),
     Function("dspy.teleprompt.bootstrap.BootstrapFewShot._train", "(self)"),
+    Function("dspy.teleprompt.bootstrap_finetune.BootstrapFinetune.compile", "(self, student, trainset, teacher=None)"),
+    Names("dspy.teleprompt.bootstrap_finetune", "bootstrap_trace_data"),
+    Names("dspy.teleprompt.bootstrap_trace", "FailedPrediction"),
+    Function("dspy.clients.lm.LM.finetune", "(self, train_data, train_data_format, train_kwargs=None)"),
+    Function("dspy.adapters.base.Adapter._call_preprocess", "(self, lm, lm_kwargs, signature, inputs)"),
     Function("dspy.predict.predict.Predict.forward", "(self, **kwargs)"),
     Function("dspy.predict.predict.Predict._forward_preprocess", "(self, **kwargs)"),
     Function("dspy.predict.predict.Predict._forward_postprocess", "(self, completions, signature, **kwargs)"),
@@ -102,8 +107,8 @@ CLASSES: Sequence[Shape] = (
     Names("dspy.clients.base_lm.BaseLM", "dump_state copy"),
     Names(
         "dspy.teleprompt",
-        "BootstrapFewShot BootstrapFewShotWithOptuna BootstrapFewShotWithRandomSearch COPRO GEPA InferRules "
-        "LabeledFewShot MIPROv2 SIMBA",
+        "BootstrapFewShot BootstrapFewShotWithOptuna BootstrapFewShotWithRandomSearch BootstrapFinetune COPRO GEPA "
+        "InferRules LabeledFewShot MIPROv2 SIMBA",
     ),
 )
 

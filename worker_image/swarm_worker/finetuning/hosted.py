@@ -32,6 +32,7 @@ SURE: Final = 2
 """After so many looks without it, it has not been created."""
 MISSING: Final = 5
 """After so many looks at a job that is neither there nor in the list, it is gone."""
+NEW_JOB: Final = "A new run creates another job. On your machine, a new run is one with another --journal."
 TIMEOUT: Final = 60.0
 Made = TypeVar("Made", FileObject, FineTuningJob)
 _UNCLEAR = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
@@ -125,11 +126,8 @@ class Look:
             return Tuned(f"{provider}/{job.fine_tuned_model}", job.id, job.trained_tokens or 0)
         if job.status in ("failed", "cancelled"):
             why = f": {job.error.code}: {job.error.message}" if job.error and job.error.message else ""
-            raise BadInput(
-                WorkerReason.FINE_TUNE_FAILED,
-                f"fine-tuning job {job.id} of {self._order.base} has {job.status}{sentence(why) if why else '.'} A new "
-                "run creates another job.",
-            )
+            ended = f"fine-tuning job {job.id} of {self._order.base} has {job.status}{sentence(why) if why else '.'}"
+            raise BadInput(WorkerReason.FINE_TUNE_FAILED, f"{ended} {NEW_JOB}")
         # The list of words for the status may grow, so any other word means that the job is under way.
         raise _Later(f"fine-tuning job {job.id} is {printable(str(job.status))[:40]}", self._delay)
 
@@ -169,7 +167,7 @@ class Look:
             except openai.NotFoundError:
                 if (found := self._found()) is not None:
                     return found
-            self._count_missing(f"fine-tuning job {id_} of {self._order.base}", "A new run creates another job.")
+            self._count_missing(f"fine-tuning job {id_} of {self._order.base}", NEW_JOB)
         return self._found()
 
     def _found(self) -> FineTuningJob | None:

@@ -142,9 +142,15 @@ def install(
     _here = Tuning(spec, models, pending, budget, is_imaginary) if spec.finetune is not None else None
 
 
-def made() -> list[TunedModel]:
-    """Returns the models that the compile has had tuned and has used."""
-    return [*_here.made.values()] if _here is not None else []
+def made(program: dspy.Module) -> list[TunedModel]:
+    """Returns the tuned models that a program uses."""
+    used = {predictor.lm.model for predictor in program.predictors() if predictor.lm is not None}
+    return [tuned for name, tuned in _here.made.items() if name in used] if _here is not None else []
+
+
+def is_set() -> bool:
+    """Whether the spec has a fine-tune."""
+    return _here is not None
 
 
 def is_imaginary() -> bool:
@@ -156,6 +162,7 @@ def here() -> Tuning:
     """Returns the Tuning of this process. Raises BadInput if the spec has no fine-tune."""
     if _here is None:
         raise BadInput(
-            WorkerReason.NOT_FINETUNABLE, "the optimizer fine-tunes a model, and spec.finetune is not set. Write it."
+            WorkerReason.NOT_FINETUNABLE,
+            "the optimizer fine-tunes a model, and only bootstrapFinetune and distill may do that. Write one of them.",
         )
     return _here

@@ -338,7 +338,7 @@ class Plan:
             teacher=self._progress.teacher,
             prompted=self._progress.prompted,
             retention=explanation.retention(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
-            tuned=tuning.made(),
+            tuned=tuning.made(winner),
             drift=explanation.drift(self._progress, seed=self._environment.request.run_id),
             published_by=self._environment.request.published_by,
             compared_on=TEST_SET if loaded.data.test else scored_on,

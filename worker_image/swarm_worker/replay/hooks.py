@@ -60,8 +60,7 @@ def install(engine: Engine, before: Callable[[], None] = lambda: None) -> None:
     stand_ins.put(Predict, "forward", _predicting(engine))
     stand_ins.put(dspy.LM, "finetune", _finetuning(engine, begin))
     for name in ("launch", "kill"):
-        # They begin and end a local server, which nobody needs before a fine-tune elsewhere.
-        stand_ins.put(dspy.LM, name, lambda *_, **__: None)
+        stand_ins.put(dspy.LM, name, _serving(getattr(dspy.LM, name)))
 
 
 def _executing(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]:
@@ -137,6 +136,15 @@ def _finetuning(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]
         return TrainingJob(lm, lambda: engine.need(effect))
 
     return finetune
+
+
+def _serving(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a method that begins or ends a local server, which nobody needs before a fine-tune elsewhere."""
+
+    def serve(*given: Any, **named: Any) -> Any:
+        return None if tuning.is_set() else stock(*given, **named)
+
+    return serve
 
 
 def _predicting(engine: Engine) -> Callable[..., Any]:

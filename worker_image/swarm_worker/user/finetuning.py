@@ -166,15 +166,7 @@ def _is_good(score: Any, least: float | None) -> bool:
 
 def _check_rows(given: api.BootstrapFinetune, student: dspy.Module, kept: list[dict[str, Any]], of: int) -> None:
     """Raises BadInput if there are too few rows, or if they teach something else than the tuned program is asked."""
-    if len(kept) < given.min_traces:
-        needed = f"About {ceil(given.min_traces * of / len(kept)):,} training examples would do. " if kept else ""
-        raise BadInput(
-            WorkerReason.TOO_FEW_TRACES,
-            f"{len(kept)} of {of} runs of the teacher are good enough for training rows, and {given.min_traces} are "
-            f"needed for each predictor. {needed}Add examples, improve the teacher, or lower "
-            "optimizer.bootstrapFinetune.minTraces.",
-        )
-    predictors = student.predictors()
+    predictors, rows = student.predictors(), Counter[str]()
     adapter = dspy.settings.adapter or ChatAdapter()
     for item in kept:
         if not given.multitask and not _is_in_order(item["trace"], predictors):
@@ -187,12 +179,29 @@ def _check_rows(given: api.BootstrapFinetune, student: dspy.Module, kept: list[d
         for called, inputs, outputs in item["trace"]:
             demos = [] if given.exclude_demos else called.demos
             row = adapter.format_finetune_data(called.signature, demos, inputs, outputs)["messages"]
-            if not any(row[:-1] == _asked(adapter, predictor, given.exclude_demos, inputs) for predictor in predictors):
+            asking = [
+                name
+                for name, predictor in student.named_predictors()
+                if row[:-1] == _asked(adapter, predictor, given.exclude_demos, inputs)
+            ]
+            if not asking:
                 raise BadInput(
                     WorkerReason.PROMPT_SKEW,
-                    "a training row has another prompt than the tuned program will send: the program changes its "
-                    "signatures or demonstrations while it runs. Let them stay as the constructor makes them.",
+                    "a training row has another prompt than the tuned program will send. Either the program changes "
+                    "its signatures or demonstrations while it runs: let them stay as the constructor makes them. Or "
+                    "the adapter hands fields to functions of the model, such as tools: DSPy makes no rows of those.",
                 )
+            rows.update(asking)
+    for name, _ in student.named_predictors():
+        if rows[name] < given.min_traces:
+            needed = ceil(given.min_traces * of / rows[name]) if rows[name] else None
+            enough = f"About {needed:,} training examples would do. " if needed else ""
+            raise BadInput(
+                WorkerReason.TOO_FEW_TRACES,
+                f"{len(kept)} of {of} runs of the teacher are good enough for training rows, and they give the "
+                f"predictor {name} {rows[name]} rows. minTraces demands {given.min_traces}. "
+                f"{enough}Add examples, improve the teacher, or lower minTraces.",
+            )
 
 
 def _is_in_order(trace: Sequence[Any], predictors: Sequence[Any]) -> bool:
@@ -206,6 +215,7 @@ def _asked(adapter: Any, predictor: Any, without_demos: bool, inputs: dict[str, 
     """Returns the prompt that a predictor will send."""
     if set(inputs) - set(predictor.signature.input_fields):
         return []
-    demos = [] if without_demos else predictor.demos
-    asked: list[dict[str, Any]] = adapter.format(predictor.signature, demos, inputs)
+    demos, lm = [] if without_demos else predictor.demos, predictor.lm
+    signature = adapter._call_preprocess(lm, dict(lm.kwargs), predictor.signature, inputs)
+    asked: list[dict[str, Any]] = adapter.format(signature, demos, inputs)
     return asked

@@ -114,7 +114,8 @@ def scatter(s: Situation) -> Move | None:
     ended = [pod for pod in pods if pod.attempt == number]
     match next_work(round_):
         case Wait(until, messages):
-            delay = (until - s.now).total_seconds()
+            delay, left = (until - s.now).total_seconds(), limits.time_left(s)
+            delay = delay if left is None else min(delay, left)
             return Move(wording.waiting_for(messages, until), release(s.world.harvest.settled), delay)
         case CellsFailed(errors):
             kept = KeepRecords(s.world.run.id, ObjectKind.RESULTS, round_.number, 0, errors)
