@@ -29,6 +29,7 @@ __all__ = [
     "Code",
     "Deadly",
     "Failing",
+    "Guide",
     "Hopeless",
     "One",
     "Panel",
@@ -224,6 +225,16 @@ class Branching(dspy.Module):
             return found
         better = self.review(ticket=ticket, category=found.category).better_category
         return dspy.Prediction(category=better, confidence=found.confidence)
+
+
+class Guide(dspy.Module):
+    """A program as guides on distillation write it: its constructor does not call that of dspy.Module."""
+
+    def __init__(self) -> None:
+        self.classify = dspy.ChainOfThought("ticket -> category: str, confidence: float")
+
+    def forward(self, ticket: str) -> Any:
+        return self.classify(ticket=ticket)
 
 
 class Failing(One):

@@ -54,6 +54,7 @@ CASES = [
             distill=ROWS,
         ),
     ),
+    (11, Case("as guides write it", "bootstrapFinetune", ROWS, program="Guide", train=50, teacher=True)),
     (6, Case("in XML", "bootstrapFinetune", ROWS, train=40, teacher=True, adapter="xml")),
 ]
 

@@ -115,6 +115,14 @@ class Namespace:
         """Adds models to the provider, or changes their capabilities."""
         self._api.send("PUT", f"{self._provider}/admin/models", capabilities)
 
+    def set_tuning(self, **rules: Any) -> None:
+        """Sets these rules of the provider's fine-tuning jobs, and all other rules to their defaults."""
+        self._api.send("PUT", f"{self._provider}/admin/fine_tuning", rules)
+
+    def advance_provider(self, seconds: float) -> None:
+        """Puts the clock of the provider's fine-tuning jobs forward."""
+        self._api.send("POST", f"{self._provider}/admin/clock", {"seconds": seconds})
+
     def reset_provider(self) -> None:
         """Lets the provider count requests from 0 again."""
         self._api.send("POST", f"{self._provider}/admin/reset", {})
