@@ -17,6 +17,7 @@ from swarm_wire.spec import optimizers as api
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.user import finetuning
+from swarm_worker.user.data import Data
 
 GIVEN = api.BootstrapFinetune(min_examples=10, min_traces=10)
 
@@ -241,11 +242,27 @@ def test_what_needs_no_call_is_checked_before_the_first(
     given: api.BootstrapFinetune, examples: int, adapter: Any, reason: str | None
 ) -> None:
     if reason is None:
-        finetuning.check(given, train(*good(examples)), adapter)
+        finetuning.check(given, Data(train(*good(examples)), None, []), adapter, print)
         return
     with pytest.raises(BadInput) as refused:
-        finetuning.check(given, train(*good(examples)), adapter)
+        finetuning.check(given, Data(train(*good(examples)), None, []), adapter, print)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_a_tuned_program_is_not_scored_on_what_it_was_trained_on(name: str) -> None:
+    sets = {"validation": train("payment 1"), "test": train("payment 2")}
+    finetuning.check(GIVEN, Data(train(*good(12)), sets["validation"], sets["test"]), None, print)
+    sets[name] = train("payment 3", "billing 7")
+    with pytest.raises(BadInput, match=rf"1 of 2 examples of spec.data.{name}.*the first at place 2") as refused:
+        finetuning.check(GIVEN, Data(train(*good(12)), sets["validation"], sets["test"]), None, print)
+    assert refused.value.reason == "TrainTestOverlap"
+
+
+def test_a_note_says_that_no_held_out_example_is_there() -> None:
+    notes: list[str] = []
+    finetuning.check(GIVEN, Data(train(*good(12)), None, []), None, notes.append)
+    assert notes == ["the tuned program is scored on examples on which it was trained: add spec.data.test."]
 
 
 def test_stocks_own_function_is_back_after_the_compile(tune: Any) -> None:

@@ -261,6 +261,8 @@ class WorkerReason(StrEnum):
     """The git server does not answer, or fails."""
     TOO_FEW_EXAMPLES = "TooFewExamples"
     """There are fewer training examples than a fine-tune needs."""
+    TRAIN_TEST_OVERLAP = "TrainTestOverlap"
+    """A fine-tune would be scored on examples on which it was trained."""
     TOO_FEW_TRACES = "TooFewTraces"
     """Too few runs of the teacher are good enough for a fine-tune."""
     PROMPT_SKEW = "PromptSkew"

@@ -27,20 +27,22 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.spec import optimizers as api
 from swarm_worker.errors import BadInput
 from swarm_worker.finetuning import tuning
+from swarm_worker.user.data import Data
 
 FEW: Final = 200
 """With fewer training examples than this, a note says that more would be better."""
 Note = Callable[[str], object]
 
 
-def check(given: api.BootstrapFinetune, train: Sequence[Any], adapter: dspy.Adapter | None) -> None:
+def check(given: api.BootstrapFinetune, data: Data, adapter: dspy.Adapter | None, note: Note) -> None:
     """Raises BadInput for what no LM call is needed to find out."""
-    if len(train) < given.min_examples:
+    if len(data.train) < given.min_examples:
         raise BadInput(
             WorkerReason.TOO_FEW_EXAMPLES,
-            f"spec.data.train has {len(train)} examples, and a fine-tune with fewer than {given.min_examples} is "
+            f"spec.data.train has {len(data.train)} examples, and a fine-tune with fewer than {given.min_examples} is "
             "seldom worth its price. Add examples, or lower optimizer.bootstrapFinetune.minExamples.",
         )
+    _check_overlap(data, note)
     used = adapter or ChatAdapter()
     try:
         used.format_finetune_data(dspy.Signature("a -> b"), [], {"a": "a"}, {"b": "b"})
@@ -50,6 +52,26 @@ def check(given: api.BootstrapFinetune, train: Sequence[Any], adapter: dspy.Adap
             f"DSPy makes no training rows with {type(used).__name__}. Remove spec.program.adapter, or write chat: "
             "{}.",
         ) from None
+
+
+def _check_overlap(data: Data, note: Note) -> None:
+    """Raises BadInput if a tuned program would be scored on its own training examples."""
+    seen = {_asked_of(example) for example in data.train}
+    for name, examples in ("validation", data.validation or []), ("test", data.test):
+        places = [number for number, example in enumerate(examples, 1) if _asked_of(example) in seen]
+        if places:
+            raise BadInput(
+                WorkerReason.TRAIN_TEST_OVERLAP,
+                f"{len(places)} of {len(examples)} examples of spec.data.{name} have the same inputs as training "
+                f"examples, the first at place {places[0]}. A tuned program has learned their answers, so its score "
+                "would be too good. Remove them from one of the two.",
+            )
+    if not data.validation and not data.test:
+        note("the tuned program is scored on examples on which it was trained: add spec.data.test.")
+
+
+def _asked_of(example: Any) -> str:
+    return repr(sorted(example.inputs().toDict().items()))
 
 
 @dataclass

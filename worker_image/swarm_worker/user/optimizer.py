@@ -67,7 +67,7 @@ def prepare(
         if distill is None:
             compile_program = _OPTIMIZERS[given.which](getattr(given, given.which), setting)
         else:
-            finetuning.check(distill, data.train, models.adapter)
+            finetuning.check(distill, data, models.adapter, note)
             prompt = models.teacher if models.prompt is models.student else models.prompt
             large = replace(setting, models=replace(models, student=models.teacher, prompt=prompt))
             with dspy.context(lm=models.teacher):  # some optimizers look up the model when they are made
@@ -258,7 +258,7 @@ def _re_anchor(given: api.ReAnchor, setting: _Setting) -> Compile:
 
 
 def _bootstrap_finetune(given: api.BootstrapFinetune, setting: _Setting) -> Compile:
-    finetuning.check(given, setting.data.train, setting.models.adapter)
+    finetuning.check(given, setting.data, setting.models.adapter, setting.note)
     return partial(finetuning.finetuned, **setting.tuning(given))
 
 
