@@ -268,15 +268,40 @@ def test_a_provider_that_never_creates_anything_ends_the_run_at_the_deadline(
 ) -> None:
     provider.set_tuning(writes=[fate] * 1000)
     run = Run(client, order(), deadline=3600)
-    with pytest.raises(BadInput, match=r"longer than finetune.deadlineSeconds: the provider") as late:
+    with pytest.raises(BadInput, match=r"longer than finetune.deadlineSeconds: there is no job yet") as late:
         run.end(most=200)
     assert late.value.reason == "FineTuneTimedOut"
+
+
+def test_nothing_is_created_after_the_deadline(client: openai.OpenAI, provider: RunningProvider) -> None:
+    provider.set_tuning(writes=["limit"])
+    run = Run(client, order(), deadline=3600)
+    run.look()
+    run.now += 2 * DAY
+    with pytest.raises(BadInput, match="there is no job yet"):
+        run.look()
+    assert made(provider, run.order) == (0, 0)
+
+
+@pytest.mark.parametrize("fate", ["error after", "drop after", "hang after"])
+def test_a_job_that_fails_while_its_answer_is_lost_is_not_created_again(
+    client: openai.OpenAI, provider: RunningProvider, fate: str
+) -> None:
+    wanted = order()
+    for jobs in (1, 2):
+        provider.set_tuning(fails="invalid_training_file", writes=["ok", fate] if jobs == 1 else [fate])
+        with pytest.raises(BadInput, match="has failed: invalid_training_file"):
+            Run(client, wanted).end()
+        assert made(provider, wanted) == (1, jobs)
 
 
 def test_a_provider_without_metadata_gets_one_job(client: openai.OpenAI, provider: RunningProvider) -> None:
     provider.set_tuning(forgets_metadata=True, ignores_filter=True, writes=["ok", "drop after"])
     run = Run(client, order())
     run.end()
+    later = Run(client, run.order)
+    later.end()
+    assert later.paid == []
     state = provider.tuning()
     files = {file["id"] for file in state["files"] if file["filename"] == f"{run.order.key}.jsonl"}
     assert len([job for job in state["jobs"] if job["training_file"] in files]) == 1

@@ -6,6 +6,7 @@ order's key, in all pages and compared here. Before a file or a job is created, 
 then dies, or the provider answers anything but yes or no, the next looks wait until the lists would show it.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, TypeVar
@@ -35,9 +36,9 @@ MISSING: Final = 5
 NEW_JOB: Final = "A new run creates another job. On your machine, a new run is one with another --journal."
 TIMEOUT: Final = 60.0
 Made = TypeVar("Made", FileObject, FineTuningJob)
-_UNCLEAR = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
-"""A later request may have another answer. After all of them but RateLimitError, the provider may have done what it was
-asked to do. `APITimeoutError` is a kind of APIConnectionError.
+UNCLEAR: Final = frozenset({408, 409, 423, 425, 429})
+"""A later request may have another answer than these. After all of them but 429, the provider may have done what it was
+asked to do.
 """
 
 
@@ -90,8 +91,8 @@ class Look:
                 return self._pending(str(later), later.seconds)
             raise BadInput(
                 WorkerReason.FINE_TUNE_TIMED_OUT,
-                f"the fine-tune of {self._order.base} takes longer than finetune.deadlineSeconds: {later}. A job goes "
-                "on at the provider, and a new run with a later deadline uses its result.",
+                f"the fine-tune of {self._order.base} takes longer than finetune.deadlineSeconds: {later}. If "
+                "there is a job, it goes on at the provider, and a new run with a later deadline uses its result.",
             ) from None
         except openai.APIStatusError as error:
             self._refused(error)
@@ -107,15 +108,17 @@ class Look:
             if job is None:
                 job = self._created()
             self._known["job"] = job.id
-            for name in ("unsure", "looks", *([] if job.status == "succeeded" else ["missing"])):
+            for name in ("unsure", "looks", "ended", "missing job"):
                 self._known.pop(name, None)
             return self._ended(job)
-        except _UNCLEAR as error:
-            if getattr(error, "code", None) == "insufficient_quota":
+        except openai.APIError as error:
+            if error.code == "insufficient_quota":
                 raise BadInput(
                     WorkerReason.ACCOUNT_EXHAUSTED,
                     f"the account of spec.models.{self._order.role} is exhausted: {sentence(_said(error))}",
                 ) from None
+            if not _is_unclear(error):
+                raise
             raise _Later(f"the provider does not answer about fine-tuning ({_said(error)})", self._delay) from None
 
     def _ended(self, job: FineTuningJob) -> Tuned:
@@ -123,7 +126,7 @@ class Look:
         if job.status == "succeeded" and job.fine_tuned_model:
             self._check_exists(job.fine_tuned_model, job.id)
             provider = self._order.base.partition("/")[0]
-            return Tuned(f"{provider}/{job.fine_tuned_model}", job.id, job.trained_tokens or 0)
+            return Tuned(f"{provider}/{job.fine_tuned_model}", job.id, job.trained_tokens or self._order.tokens)
         if job.status in ("failed", "cancelled"):
             why = f": {job.error.code}: {job.error.message}" if job.error and job.error.message else ""
             ended = f"fine-tuning job {job.id} of {self._order.base} has {job.status}{sentence(why) if why else '.'}"
@@ -132,30 +135,26 @@ class Look:
         raise _Later(f"fine-tuning job {job.id} is {printable(str(job.status))[:40]}", self._delay)
 
     def _check_exists(self, model: str, job: str) -> None:
-        """Raises _Later if the provider does not show a tuned model, and BadInput after some looks.
+        """Raises _Later if the provider shows the base but not the tuned model, and BadInput after some looks.
 
-        A provider that does not show the base either has no such endpoint.
+        No other answer says anything: some providers have no such endpoint, and some keys may not use it.
         """
-        try:
-            self._client.models.retrieve(model)
-            return
-        except openai.NotFoundError:
-            pass
-        except openai.PermissionDeniedError:
-            return
-        try:
-            self._client.models.retrieve(self._order.base.partition("/")[2])
-        except (openai.NotFoundError, openai.PermissionDeniedError):
-            return
-        self._count_missing(
-            f"the model {model} of fine-tuning job {job}",
-            "Somebody may have deleted it. Write another finetune.seed to have the model trained again.",
-        )
+        with contextlib.suppress(openai.APIError):
+            try:
+                self._client.models.retrieve(model)
+            except openai.NotFoundError:
+                self._client.models.retrieve(self._order.base.partition("/")[2])
+                self._count_missing(
+                    "model",
+                    f"the model {model} of fine-tuning job {job}",
+                    "Somebody may have deleted it. Write another finetune.seed to have the model trained again.",
+                )
 
-    def _count_missing(self, what: str, advice: str) -> NoReturn:
+    def _count_missing(self, kind: str, what: str, advice: str) -> NoReturn:
         """Raises _Later for something that the provider does not show, and BadInput after some looks."""
-        self._known["missing"] = str(int(self._known.get("missing", "0")) + 1)
-        if int(self._known["missing"]) < MISSING:
+        looks = int(self._known.get(f"missing {kind}", "0")) + 1
+        self._known[f"missing {kind}"] = str(looks)
+        if looks < MISSING:
             raise _Later(f"{what} is not there for the moment", UNSURE)
         raise BadInput(WorkerReason.FINE_TUNE_FAILED, f"{what} is gone: the provider does not show it. {advice}")
 
@@ -167,24 +166,33 @@ class Look:
             except openai.NotFoundError:
                 if (found := self._found()) is not None:
                     return found
-            self._count_missing(f"fine-tuning job {id_} of {self._order.base}", NEW_JOB)
+            self._count_missing("job", f"fine-tuning job {id_} of {self._order.base}", NEW_JOB)
         return self._found()
 
     def _found(self) -> FineTuningJob | None:
-        """Returns the job of this order that the provider lists. One that has failed belongs to an earlier run."""
+        """Returns the job of this order that the provider lists.
+
+        A job that has failed belongs to an earlier run, unless this run may have created it since the look before.
+        """
         listed = self._client.fine_tuning.jobs.list(limit=100, metadata={KEY: self._order.key})
-        ours = (job for job in listed if self._is_ours(job))
-        return next((job for job in ours if job.status not in ("failed", "cancelled")), None)
+        ours = [job for job in listed if self._is_ours(job)]
+        failed = [job for job in ours if job.status in ("failed", "cancelled")]
+        if (alive := next((job for job in ours if job not in failed), None)) is not None:
+            return alive
+        if self._known.get("unsure") == "job":
+            earlier = self._known.get("ended", "").split()
+            return next((job for job in failed if job.id not in earlier), None)
+        self._known["ended"] = " ".join(job.id for job in failed)
+        return None
 
     def _is_ours(self, job: FineTuningJob) -> bool:
         """Whether a job is of this order. Some providers keep no metadata, and only this order uses its file."""
-        return (job.metadata or {}).get(KEY) == self._order.key or job.training_file == self._known.get("file")
+        if (job.metadata or {}).get(KEY) == self._order.key:
+            return True
+        return "file" in self._known and getattr(job, "training_file", None) == self._known["file"]
 
     def _created(self) -> FineTuningJob:
         """Creates the job, with its file. Raises _Later if it is unclear whether that has succeeded."""
-        if not self.is_paid:
-            self._pay(self._order.tokens)
-            self._known[PAID] = "yes"
         if (file := self._known.get("file")) is None:
             file = self._known["file"] = self._once("file", self._listed_file, self._upload).id
         return self._once("job", self._found, lambda: self._create(file))
@@ -198,6 +206,11 @@ class Look:
             self._known["looks"] = str(looks)
             if looks < SURE:
                 raise _Later(f"it is unclear whether the provider has created a {what} for the fine-tune", UNSURE)
+        if self._now >= self._until:
+            raise _Later("there is no job yet", UNSURE)
+        if not self.is_paid:
+            self._pay(self._order.tokens)
+            self._known[PAID] = "yes"
         # From here on, a process that dies may have created it.
         self._known |= {"unsure": what, "looks": "0"}
         self._note(self._pending(f"the provider creates a {what} for the fine-tune", UNSURE))
@@ -206,7 +219,9 @@ class Look:
         except openai.RateLimitError:
             del self._known["unsure"]
             raise
-        except _UNCLEAR as error:
+        except openai.APIError as error:
+            if not _is_unclear(error):
+                raise
             raise _Later(f"the provider may have created a {what} for the fine-tune ({_said(error)})", UNSURE) from None
 
     def _listed_file(self) -> FileObject | None:
@@ -257,6 +272,11 @@ class Look:
             f"the provider does not fine-tune {self._order.base}: {sentence(_said(error))} Name another model in "
             f"{field}, or an endpoint with OpenAI's fine-tuning API.",
         ) from None
+
+
+def _is_unclear(error: openai.APIError) -> bool:
+    """Whether the provider has said neither yes nor no. A lost connection has no status."""
+    return not isinstance(error, openai.APIStatusError) or error.status_code in UNCLEAR or error.status_code >= 500
 
 
 def _said(error: openai.OpenAIError) -> str:

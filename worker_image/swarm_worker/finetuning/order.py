@@ -63,7 +63,7 @@ class Tuned:
 
     Attributes:
         model: name of the tuned model, as DSPy writes it.
-        tokens: tokens of rows and epochs.
+        tokens: tokens of rows and epochs: the provider's number, or else an upper estimate.
     """
 
     model: str

@@ -47,7 +47,7 @@ class Prices:
 
         Returns None if no price of the model is known.
         """
-        if self._is_tuned(model):
+        if self._is_tuned(model, endpoint):
             tuned = self._finetune and self._finetune.price
             return Price(tuned.prompt, tuned.completion) if tuned else self.of(self._student.model, endpoint)
         given = self._given.get(model, {})
@@ -58,16 +58,19 @@ class Prices:
             return None
         return Price(max(price.prompt for price in known), max(price.completion for price in known))
 
-    def _is_tuned(self, model: str) -> bool:
-        """Whether a model can only be a tuned student. Its name is the provider's choice."""
+    def _is_tuned(self, model: str, endpoint: str | None) -> bool:
+        """Whether a model can only be a tuned student. At an endpoint of the user's, its name may be any."""
         if self._finetune is None or model in self._names or listed(model) is not None:
             return False
-        return model.partition("/")[0] == self._student.provider
+        provider, address = self._student.provider, (endpoint or "").rstrip("/")
+        named = model.startswith(f"{provider}/ft:")
+        return named or (model.startswith(f"{provider}/") and address != "" and address == self._student.address)
 
     def at(self, address: str) -> Price | None:
         """Returns the price of a model at an address, as `address_of` names both."""
         model, _, mark = address.rpartition("@")
-        endpoints = [endpoint for endpoint in self._given.get(model, {}) if _mark(endpoint) == mark]
+        known = [*self._given.get(model, {}), self._student.address]
+        endpoints = [endpoint for endpoint in known if _mark(endpoint) == mark]
         return self.of(model, endpoints[0] if endpoints else None)
 
 
