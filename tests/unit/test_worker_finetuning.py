@@ -185,16 +185,33 @@ def test_the_message_about_too_few_rows_says_how_many_examples_would_do(tune: An
     assert refused.value.reason == "TooFewTraces"
 
 
-def test_each_predictor_needs_enough_rows(tune: Any) -> None:
+def test_a_predictor_that_is_seldom_called_is_noted(tune: Any) -> None:
     class Router(Pair):
         def forward(self, ticket: str) -> dspy.Prediction:
             if ticket.endswith(" 1"):
                 self.second(ticket=ticket)
             return dspy.Prediction(category=self.first(ticket=ticket).category)
 
-    with pytest.raises(BadInput, match=r"predictor second 1 rows.*About 200 training examples") as refused:
-        tune(good(20), program=Router())
-    assert refused.value.reason == "TooFewTraces"
+    _, notes = tune(good(20), program=Router())
+    assert "the predictor second has only 1 training rows, since the program seldom calls it." in notes
+
+
+def test_an_input_that_the_signature_lacks_changes_no_prompt(tune: Any) -> None:
+    class More(Bare):
+        def forward(self, ticket: str) -> dspy.Prediction:
+            found: dspy.Prediction = self.classify(ticket=ticket, number=7)
+            return found
+
+    [rows], _ = tune(good(12), program=More())
+    assert len(rows) == 12
+
+
+def test_a_program_whose_prompts_dspy_rewrites_is_known() -> None:
+    types = pytest.importorskip("dspy.adapters.types.decision", reason="DSPy 3.3 has no outputs for decisions")
+    fields = {"ticket": (str, dspy.InputField()), "category": (types.Noul, dspy.OutputField())}
+    deciding = dspy.Predict(dspy.Signature(fields))
+    assert finetuning._makes_decisions(deciding, ChatAdapter())
+    assert not finetuning._makes_decisions(Bare().classify, ChatAdapter())
 
 
 def test_two_predictors_with_a_model_each_need_runs_that_call_each_once_in_order(tune: Any) -> None:

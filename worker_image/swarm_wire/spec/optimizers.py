@@ -275,7 +275,7 @@ class BootstrapFinetune(SpecModel):
     min_traces: int = Field(
         100,
         ge=10,
-        description="The run ends before it pays for a job if a predictor has fewer rows than this.",
+        description="The run ends before it pays for a job if fewer runs of the teacher are good.",
     )
 
 

@@ -170,7 +170,7 @@ def _collecting(given: api.BootstrapFinetune, student: dspy.Module, note: Note) 
             f"{out['rejected']}, {out['raised']} raised, and {out['unparsed']} could not be parsed."
         )
         if not tuning.is_imaginary():
-            _check_rows(given, student, kept, len(dataset))
+            _check_rows(given, student, kept, len(dataset), note)
         return kept
 
     bootstrap_finetune.bootstrap_trace_data = collect
@@ -186,7 +186,9 @@ def _is_good(score: Any, least: float | None) -> bool:
     return bool(number) if least is None else number >= least
 
 
-def _check_rows(given: api.BootstrapFinetune, student: dspy.Module, kept: list[dict[str, Any]], of: int) -> None:
+def _check_rows(
+    given: api.BootstrapFinetune, student: dspy.Module, kept: list[dict[str, Any]], of: int, note: Note
+) -> None:
     """Raises BadInput if there are too few rows, or if they teach something else than the tuned program is asked."""
     predictors, rows = student.predictors(), Counter[str]()
     adapter = dspy.settings.adapter or ChatAdapter()
@@ -209,21 +211,23 @@ def _check_rows(given: api.BootstrapFinetune, student: dspy.Module, kept: list[d
             if not asking:
                 raise BadInput(
                     WorkerReason.PROMPT_SKEW,
-                    "a training row has another prompt than the tuned program will send. Either the program changes "
-                    "its signatures or demonstrations while it runs: let them stay as the constructor makes them. Or "
-                    "the adapter hands fields to functions of the model, such as tools: DSPy makes no rows of those.",
+                    "a training row has another prompt than the tuned program will send. One of these is the cause. "
+                    "The program changes its signatures or demonstrations while it runs: let them stay as the "
+                    "constructor makes them. A module of it is frozen (_compiled is true): do not freeze it. The "
+                    "adapter hands fields to functions of the model, or the signature has outputs for decisions: DSPy "
+                    "makes no rows of those.",
                 )
             rows.update(asking)
+    if len(kept) < given.min_traces:
+        enough = f"About {ceil(given.min_traces * of / len(kept)):,} training examples would do. " if kept else ""
+        raise BadInput(
+            WorkerReason.TOO_FEW_TRACES,
+            f"{len(kept)} of {of} runs of the teacher are good enough for training rows, and minTraces demands "
+            f"{given.min_traces}. {enough}Add examples, improve the teacher, or lower minTraces.",
+        )
     for name, _ in student.named_predictors():
         if rows[name] < given.min_traces:
-            needed = ceil(given.min_traces * of / rows[name]) if rows[name] else None
-            enough = f"About {needed:,} training examples would do. " if needed else ""
-            raise BadInput(
-                WorkerReason.TOO_FEW_TRACES,
-                f"{len(kept)} of {of} runs of the teacher are good enough for training rows, and they give the "
-                f"predictor {name} {rows[name]} rows. minTraces demands {given.min_traces}. "
-                f"{enough}Add examples, improve the teacher, or lower minTraces.",
-            )
+            note(f"the predictor {name} has only {rows[name]} training rows, since the program seldom calls it.")
 
 
 def _is_in_order(trace: Sequence[Any], predictors: Sequence[Any]) -> bool:
@@ -233,11 +237,26 @@ def _is_in_order(trace: Sequence[Any], predictors: Sequence[Any]) -> bool:
     )
 
 
+def _makes_decisions(predictor: Any, adapter: Any) -> bool:
+    """Whether DSPy 3.4 rewrites the prompts of a predictor, because it has outputs such as dspy.Choice."""
+    try:
+        from dspy.adapters.decision import resolve_adapter
+    except ImportError:  # DSPy 3.3
+        return False
+    declared = predictor.signature
+    found: bool = resolve_adapter(predictor.lm, adapter, declared, predictor.fields, declared) is not adapter
+    return found
+
+
 def _asked(adapter: Any, predictor: Any, without_demos: bool, inputs: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the prompt that a predictor will send."""
-    if set(inputs) - set(predictor.signature.input_fields):
+    demos, declared = [] if without_demos else predictor.demos, predictor.signature
+    used = {name: value for name, value in inputs.items() if name in declared.input_fields}
+    if not used or _makes_decisions(predictor, adapter):
         return []
-    demos, lm = [] if without_demos else predictor.demos, predictor.lm
-    signature = adapter._call_preprocess(lm, dict(lm.kwargs), predictor.signature, inputs)
-    asked: list[dict[str, Any]] = adapter.format(signature, demos, inputs)
+    try:
+        signature = adapter._call_preprocess(predictor.lm, dict(predictor.config), declared, used)
+        asked: list[dict[str, Any]] = adapter.format(signature, demos, used)
+    except Exception:  # another predictor has been asked, and this one cannot be asked that
+        return []
     return asked
