@@ -1,8 +1,9 @@
 """A fine-tune takes hours, keeps no pod, and is paid for once."""
 
 import json
+import time
 
-from support.cluster import OPERATOR_NAMESPACE, OPERATOR_PODS, Manifest, Namespace, condition, is_over
+from support.cluster import OPERATOR_NAMESPACE, OPERATOR_PODS, POLL_SECONDS, Manifest, Namespace, condition, is_over
 from support.e2e import triage
 
 HOURS = 12 * 3600
@@ -14,6 +15,12 @@ def waits(compilation: Manifest) -> bool:
     return found is not None and found["reason"] == "WaitingForJob"
 
 
+def unfinished(namespace: Namespace, run_id: str) -> list[str]:
+    """Returns the names of a run's pods that have not ended."""
+    found = namespace.list("pods", **{"dspy-swarm.dev/run": run_id})
+    return [pod["metadata"]["name"] for pod in found if pod["status"]["phase"] in ("Pending", "Running")]
+
+
 def test_a_fine_tune_of_hours_survives_the_operator_and_its_model_is_published(namespace: Namespace) -> None:
     namespace.reset_provider()
     namespace.set_tuning(queue=HOURS, training=600)
@@ -23,8 +30,11 @@ def test_a_fine_tune_of_hours_survives_the_operator_and_its_model_is_published(n
     waiting = namespace.wait_for("tuned", waits)
     print(namespace.kubectl("get", "dspyc", "tuned"))
     print(condition(waiting, "Ready")["message"])  # type: ignore[index]
-    run = {"dspy-swarm.dev/run": waiting["status"]["runId"]}
-    assert [pod for pod in namespace.list("pods", **run) if pod["status"]["phase"] in ("Pending", "Running")] == []
+    run_id = waiting["status"]["runId"]
+    deadline = time.monotonic() + 60
+    while alive := unfinished(namespace, run_id):  # the kubelet reports the end of a pod after that of its container
+        assert time.monotonic() < deadline, alive
+        time.sleep(POLL_SECONDS)
     calls = namespace.requests()
 
     at_once = ("--grace-period=0", "--force")
