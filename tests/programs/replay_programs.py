@@ -38,6 +38,7 @@ __all__ = [
     "Slipping",
     "Stumbling",
     "Sure",
+    "Switching",
     "Synced",
     "Tools",
     "Twice",
@@ -235,6 +236,14 @@ class Guide(dspy.Module):
 
     def forward(self, ticket: str) -> Any:
         return self.classify(ticket=ticket)
+
+
+class Switching(One):
+    """A program that asks its predictor with another adapter than that of the settings."""
+
+    def forward(self, ticket: str) -> Any:
+        with dspy.context(adapter=dspy.JSONAdapter()):
+            return self.classify(ticket=ticket)
 
 
 class Failing(One):

@@ -87,6 +87,16 @@ def test_rows_program_and_scores_are_those_of_stock(providers: Any, tmp_path: Pa
     assert ours.rounds <= (4 if case.distill is None else 12)
 
 
+def test_a_program_that_changes_the_adapter_is_refused_before_a_call(providers: Any, tmp_path: Path) -> None:
+    provider = providers(7)
+    case = Case("another adapter", "bootstrapFinetune", ROWS, program="Switching", train=40, teacher=True)
+    ours = case.swarm(provider, tmp_path)
+    assert ours.status != 0
+    assert "PromptSkew" in ours.output
+    assert "JSONAdapter" in ours.output
+    assert ours.requests == 0
+
+
 PLENTY = SETTINGS.model_copy(update={"concurrent_logs": 100})
 """An operator whose passes run in one event loop each cannot wait for its turn to read a log."""
 

@@ -248,11 +248,12 @@ def test_a_program_that_changes_its_signature_while_it_runs_is_refused(tune: Any
 @pytest.mark.parametrize(
     ("given", "examples", "adapter", "reason"),
     [
-        (api.BootstrapFinetune(), 49, None, "TooFewExamples"),
-        (api.BootstrapFinetune(), 50, dspy.JSONAdapter(), "AdapterUnsupported"),
-        (api.BootstrapFinetune(), 50, dspy.XMLAdapter(), None),
-        (api.BootstrapFinetune(), 50, None, None),
-        (api.BootstrapFinetune(min_examples=10), 10, None, None),
+        (api.BootstrapFinetune(min_traces=10), 49, None, "TooFewExamples"),
+        (api.BootstrapFinetune(), 99, None, "TooFewExamples"),
+        (api.BootstrapFinetune(), 100, dspy.JSONAdapter(), "AdapterUnsupported"),
+        (api.BootstrapFinetune(), 100, dspy.XMLAdapter(), None),
+        (api.BootstrapFinetune(), 100, None, None),
+        (api.BootstrapFinetune(min_examples=10, min_traces=10), 10, None, None),
     ],
 )
 def test_what_needs_no_call_is_checked_before_the_first(

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import dspy
 import pytest
 
 from support.wire_spec import a_spec
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_worker.errors import BadInput
+from swarm_worker.provider import budget
 from swarm_worker.provider.price_list import Price, Prices, address_of
 
 STUDENT = {"model": "openai/small", "endpoint": "http://p/v1", "price": {"prompt": 1, "completion": 2}}
@@ -41,3 +44,14 @@ def test_a_listed_model_that_no_role_names_keeps_its_price() -> None:
     found = prices.of("openai/gpt-4o-mini")
     assert found is not None
     assert found != Price(3, 4)
+
+
+@pytest.mark.parametrize("unpriced", ["student", "teacher"])
+def test_a_gate_on_the_saving_needs_the_prices_of_both_models(unpriced: str) -> None:
+    models = {"student": {**STUDENT}, "teacher": {**TEACHER}}
+    given = {"finetune": {}, "optimizer": {"bootstrapFinetune": {}}, "gate": {"minCostReduction": 0.5}}
+    budget.check_gate(CompilationSpec.model_validate(a_spec(models=models, **given)), dspy.Predict("a -> b"))
+    del models[unpriced]["price"]
+    with pytest.raises(BadInput, match=rf"gate.minCostReduction is set.*is models.{unpriced}") as refused:
+        budget.check_gate(CompilationSpec.model_validate(a_spec(models=models, **given)), dspy.Predict("a -> b"))
+    assert refused.value.reason == "PriceUnknown"

@@ -35,7 +35,7 @@ from swarm_worker.pod.environment import Environment, load_compilation, load_env
 from swarm_worker.pod.process import Process, folder
 from swarm_worker.provider import budget
 from swarm_worker.provider.price_list import Prices
-from swarm_worker.replay import calls, hooks
+from swarm_worker.replay import adapters, calls, hooks
 from swarm_worker.replay.cell_timer import Watch
 from swarm_worker.replay.engine import Engine
 from swarm_worker.replay.host import SMALL, Host, Options
@@ -142,6 +142,8 @@ class Plan:
         is_imaginary = given.imagination is not None
         tuning.install(spec, given.models.by_name, self._store.pending, given.budget, is_imaginary)
         hooks.install(self._engine, self._watching(loaded))
+        if spec.finetune is not None:
+            adapters.watch()
         # The callback is set on the class, because `dspy.settings.callbacks` belongs to the user.
         dspy.Evaluate.callbacks = [self._progress]
         try:

@@ -23,7 +23,7 @@ from swarm_worker.journal.run_journal import body_of, read_body
 from swarm_worker.journal.store import Store, read_earlier
 from swarm_worker.pod.environment import Environment, find_places_later, load_environment, loading_user_code
 from swarm_worker.pod.process import Process, check_schema, folder
-from swarm_worker.replay import calls
+from swarm_worker.replay import adapters, calls
 from swarm_worker.replay.call_sharing import Window
 from swarm_worker.replay.calls import Answers, Loading
 from swarm_worker.replay.cell_timer import Watch
@@ -58,6 +58,8 @@ def main(process: Process) -> None:
             if bench.refers_to_places:
                 places.here().load()
         loading.end()
+        if request.spec.finetune is not None:
+            adapters.watch()
         lazy.import_for(environment.models.all)
         Slice(process, environment, bench, answers, assignment.slices[index]).run()
 

@@ -266,7 +266,7 @@ _current: ContextVar[_Account | None] = ContextVar("request", default=None)
 """The request within which this code runs: the code of one LM may call another LM."""
 
 
-COST_LIMIT, COST_GATE = "limits.costUSD", "gate.maxCostUSD"
+COST_LIMIT, COST_GATE, SAVING_GATE = "limits.costUSD", "gate.maxCostUSD", "gate.minCostReduction"
 """Fields that need a price of each model."""
 
 
@@ -280,8 +280,14 @@ def prices(spec: CompilationSpec) -> Prices:
 
 
 def check_gate(spec: CompilationSpec, student: dspy.Module) -> None:
-    """Raises BadInput if the spec limits what the winner costs, and the price of a model of the student is unknown."""
-    if spec.gate is None or spec.gate.max_cost_usd is None:
+    """Raises BadInput if the gate is about costs, and the price of a model is unknown."""
+    if spec.gate is None:
+        return
+    if spec.gate.min_cost_reduction is not None:
+        for role in ("student", "teacher"):
+            if role in spec.models.by_role and Prices(spec).of(spec.models.by_role[role].model) is None:
+                raise _no_price(spec.models.by_role[role].model, f"is models.{role}", SAVING_GATE)
+    if spec.gate.max_cost_usd is None:
         return
     found, own = Prices(spec), [predictor.lm for predictor in student.predictors()]
     for model in {spec.models.student.model, *(lm.model for lm in own if lm is not None)}:

@@ -36,6 +36,12 @@ Note = Callable[[str], object]
 
 def check(given: api.BootstrapFinetune, data: Data, adapter: dspy.Adapter | None, note: Note) -> None:
     """Raises BadInput for what no LM call is needed to find out."""
+    if len(data.train) < given.min_traces:
+        raise BadInput(
+            WorkerReason.TOO_FEW_EXAMPLES,
+            f"spec.data.train has {len(data.train)} examples, so there cannot be {given.min_traces} training rows "
+            "(minTraces). Add examples, or lower minTraces.",
+        )
     if len(data.train) < given.min_examples:
         raise BadInput(
             WorkerReason.TOO_FEW_EXAMPLES,
@@ -43,14 +49,14 @@ def check(given: api.BootstrapFinetune, data: Data, adapter: dspy.Adapter | None
             "seldom worth its price. Add examples, or lower optimizer.bootstrapFinetune.minExamples.",
         )
     _check_overlap(data, note)
-    used = adapter or ChatAdapter()
+    used = adapter or dspy.settings.adapter or ChatAdapter()
     try:
         used.format_finetune_data(dspy.Signature("a -> b"), [], {"a": "a"}, {"b": "b"})
     except NotImplementedError:
         raise BadInput(
             WorkerReason.ADAPTER_UNSUPPORTED,
-            f"DSPy makes no training rows with {type(used).__name__}. Remove spec.program.adapter, or write chat: "
-            "{}.",
+            f"DSPy makes no training rows with {type(used).__name__}. Write spec.program.adapter: {{chat: {{}}}} or "
+            "{xml: {}}. It also replaces an adapter that the program's file configures.",
         ) from None
 
 
