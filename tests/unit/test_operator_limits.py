@@ -131,7 +131,7 @@ TABLE = [
         [
             last_plan(
                 2,
-                "another LM call might pass the limits: spent are 7 of limits.lmCalls: 10",
+                "another LM call or fine-tune might pass the limits: spent are 7 of limits.lmCalls: 10",
                 planned(0),
                 results(0, 0, 1, 2, 3),
                 booked(7),
@@ -153,13 +153,13 @@ TABLE = [
         [
             last_plan(
                 1,
-                "another LM call might pass the limits: spent are 7 of limits.lmCalls: 10",
+                "another LM call or fine-tune might pass the limits: spent are 7 of limits.lmCalls: 10",
                 planned(0),
                 booked(7),
                 lmCalls=10,
             )
         ],
-        says=["another LM call might pass the limits", "7 of limits.lmCalls: 10"],
+        says=["another LM call or fine-tune might pass the limits", "7 of limits.lmCalls: 10"],
     ),
     Row(
         "with a higher limit, the cells of a pod that was refused a call get more calls",

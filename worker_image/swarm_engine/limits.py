@@ -18,7 +18,7 @@ def spent_limit(limits: Limits, left: Allowance) -> str | None:
 
 
 def too_little(limits: Limits, spent: Spending) -> str:
-    """Returns the message that what is left of the limits is too little for another LM call."""
+    """Returns the message that what is left of the limits is too little for the next payment."""
     said = [
         f"{text} of limits.{name}: {most}"
         for name, most, text in (
@@ -28,7 +28,7 @@ def too_little(limits: Limits, spent: Spending) -> str:
         )
         if most is not None
     ]
-    return f"another LM call might pass the limits: spent are {', '.join(said)}"
+    return f"another LM call or fine-tune might pass the limits: spent are {', '.join(said)}"
 
 
 def affordable(
