@@ -50,7 +50,7 @@ def test_an_estimate_says_what_the_evaluation_of_the_published_program_costs_at_
 
 def test_an_estimate_of_a_fine_tune_creates_no_job_and_says_what_it_would_cost(providers: Any, tmp_path: Path) -> None:
     provider = providers(2)
-    case = Case("", "bootstrapFinetune", {"min_examples": 20, "min_traces": 200}, train=40, teacher=True)
+    case = Case("", "bootstrapFinetune", {"min_examples": 20, "min_traces": 40}, train=40, teacher=True)
     before = len(provider.tuning()["files"])
     manifest = case.manifest(provider.url)
     manifest["spec"]["finetune"] = {"epochs": 3, "trainingPrice": 8}
