@@ -7,7 +7,8 @@ import pytest
 
 from support.sampling import ALL, of_the_day
 from swarm_engine.verdicts import compare, retention
-from swarm_wire.report import Kept, Verdict
+from swarm_wire.report import Verdict
+from swarm_wire.tuned import Kept
 
 DRAWS = 2000 if ALL else 150
 MOST_BY_MISTAKE = 0.05 if ALL else 0.09

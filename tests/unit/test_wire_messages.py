@@ -47,13 +47,10 @@ from swarm_wire.report import (
     FailureGroup,
     Failures,
     FetchedFile,
-    Kept,
     Origin,
     Prompt,
     Report,
-    Retention,
     Scores,
-    TunedModel,
     Verdict,
     Waste,
 )
@@ -62,6 +59,7 @@ from swarm_wire.spec.git import GitRef, GitSource
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spec.references import SecretKeyRef
 from swarm_wire.spending import Allowance, Booked, Spending, Usage
+from swarm_wire.tuned import Kept, Retention, TunedModel
 
 SCORES = Scores(baseline=40.0, best=62.5, test_baseline=None, test_winner=61.0)
 FAILURES = Failures(

@@ -1,15 +1,16 @@
 """Checks a winner against the conditions of spec.gate."""
 
-from swarm_wire.report import TEST_SET, Kept, Report, Verdict
+from swarm_wire.report import TEST_SET, Report, Verdict
 from swarm_wire.spec.gate import Gate
+from swarm_wire.tuned import Kept
 
 
 def refusals(gate: Gate, report: Report) -> list[str]:
     """Returns the conditions that the winner of a report does not meet, as texts for people."""
     if report.partial is not None:
         return [f"a partial artifact is not the optimizer's winner, so it was not compared with {report.rival}"]
-    found = [_improvement(gate, report), _score(gate, report), _cost(gate, report), _copied(gate, report)]
-    return [text for text in (*found, _retention(gate, report), _saving(gate, report)) if text]
+    conditions = _improvement, _score, _cost, _copied, _retention, _saving
+    return [text for condition in conditions if (text := condition(gate, report))]
 
 
 def _improvement(gate: Gate, report: Report) -> str:

@@ -10,7 +10,8 @@ from math import ceil, log2
 from random import Random
 from statistics import NormalDist, fmean, pstdev
 
-from swarm_wire.report import Comparison, Kept, Retention, Verdict
+from swarm_wire.report import Comparison, Verdict
+from swarm_wire.tuned import Kept, Retention
 
 RESAMPLES = 2000
 POWER = 0.8

@@ -9,10 +9,10 @@ import dspy
 
 from swarm_wire.messages import Pending
 from swarm_wire.names import WorkerReason
-from swarm_wire.report import TunedModel
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.finetune import Finetune
 from swarm_wire.spending import MICRO, Spending, Usage
+from swarm_wire.tuned import TunedModel
 from swarm_worker.errors import BadInput
 from swarm_worker.finetuning.order import Order, Tuned, json_lines
 from swarm_worker.provider.budget import Budget

@@ -9,9 +9,10 @@ import dspy
 
 from swarm_engine.verdicts import compare
 from swarm_engine.verdicts import retention as kept
-from swarm_wire.report import TEST_SET, Comparison, Copied, Cost, Demonstration, ExampleScores, Prompt, Retention
+from swarm_wire.report import TEST_SET, Comparison, Copied, Cost, Demonstration, ExampleScores, Prompt
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spending import Usage
+from swarm_wire.tuned import Retention
 from swarm_worker.pod.script import Arm, Progress, Which
 from swarm_worker.provider.price_list import Prices
 from swarm_worker.user.data import Data

@@ -6,7 +6,7 @@ from typing import Any
 
 from swarm_wire.messages import Cell, EffectKind, Outcome, Pending, Result, Task
 from swarm_wire.records import Record, RecordKind
-from swarm_wire.report import TunedModel
+from swarm_wire.tuned import TunedModel
 from swarm_worker.content.codec import Codec
 from swarm_worker.content.outcome import Value
 from swarm_worker.finetuning import tuning

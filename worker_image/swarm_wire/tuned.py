@@ -1,0 +1,57 @@
+"""Those parts of a report that are about fine-tuned models."""
+
+from enum import StrEnum
+
+from swarm_wire.message_base import Figure, Message, Score
+
+
+class Kept(StrEnum):
+    """What a comparison of a tuned program with its teacher shows."""
+
+    RETAINED = "Retained"
+    LOST = "Lost"
+    INCONCLUSIVE = "Inconclusive"
+
+
+class Retention(Message):
+    """How much of its teacher's score a tuned program keeps, on the same examples. `swarm_engine.verdicts` makes it."""
+
+    verdict: Kept
+    retention: float
+    """The program's mean score divided by the teacher's."""
+    low: float
+    """The true retention is above this with the given confidence."""
+    high: float
+    """The true retention is below this with the given confidence."""
+    least: float
+    """The retention that the verdict is about: Retained if `low` is at least this, Lost if `high` is below it."""
+    confidence: float
+    examples: Figure
+    needed: Figure | None = None
+    """How many examples would probably decide; None if the verdict is decided, or if no number of examples would."""
+
+    def __str__(self) -> str:
+        missing = f"; about {self.needed:,} examples would decide" if self.needed else ""
+        return (
+            f"{self.verdict}: {100 * self.retention:.1f} % of the teacher's score ({100 * self.low:.1f} to "
+            f"{100 * self.high:.1f} %, each end with {100 * self.confidence:g} % confidence) on {self.examples} "
+            f"examples, against {100 * self.least:g} %{missing}"
+        )
+
+
+class TunedModel(Message):
+    """A model that the run has had fine-tuned."""
+
+    model: str
+    """Its name, as DSPy writes it."""
+    base: str
+    endpoint: str = ""
+    """Where it is; empty for the provider's own endpoint."""
+    job: str
+    """Id of the provider's job."""
+    rows: Figure
+    """Number of training rows."""
+    tokens: Figure
+    """Tokens of rows and epochs."""
+    usd: Score = None
+    """Price of the training; None if it is not known."""
