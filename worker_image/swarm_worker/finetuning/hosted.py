@@ -224,14 +224,18 @@ class Look:
                 raise
             raise _Later(f"the provider may have created a {what} for the fine-tune ({_said(error)})", UNSURE) from None
 
+    @property
+    def _file_name(self) -> str:
+        return f"{self._order.key}.jsonl"
+
     def _listed_file(self) -> FileObject | None:
-        name, size = f"{self._order.key}.jsonl", len(self._order.rows)
+        name, size = self._file_name, len(self._order.rows)
         files = self._client.files.list(purpose="fine-tune", limit=100)
         ours = (file for file in files if file.filename == name and file.bytes == size and file.status != "error")
         return next(ours, None)
 
     def _upload(self) -> FileObject:
-        return self._client.files.create(file=(f"{self._order.key}.jsonl", self._order.rows), purpose="fine-tune")
+        return self._client.files.create(file=(self._file_name, self._order.rows), purpose="fine-tune")
 
     def _create(self, file: str) -> FineTuningJob:
         given, names = dict(self._order.parameters), ("n_epochs", "batch_size", "learning_rate_multiplier")

@@ -28,15 +28,17 @@ class Order:
     @property
     def head(self) -> bytes:
         """Returns all but the rows, as one line of JSON."""
-        told = {"role": self.role, "base": self.base, "endpoint": self.endpoint, "parameters": dict(self.parameters)}
-        return json.dumps(told, sort_keys=True).encode()
+        return json.dumps({"role": self.role, **self._job}, sort_keys=True).encode()
 
     @property
     def key(self) -> str:
         """Returns the name of the fine-tune: 32 hex digits. The role is no part of it."""
-        told = {"base": self.base, "endpoint": self.endpoint, "parameters": dict(self.parameters)}
-        text = json.dumps(told, sort_keys=True).encode()
+        text = json.dumps(self._job, sort_keys=True).encode()
         return hashlib.sha256(b"finetune\0" + text + b"\0" + hashlib.sha256(self.rows).digest()).hexdigest()[:32]
+
+    @property
+    def _job(self) -> dict[str, Any]:
+        return {"base": self.base, "endpoint": self.endpoint, "parameters": dict(self.parameters)}
 
     def to_bytes(self) -> bytes:
         return self.head + b"\n" + self.rows

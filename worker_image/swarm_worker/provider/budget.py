@@ -283,13 +283,13 @@ def check_gate(spec: CompilationSpec, student: dspy.Module) -> None:
     """Raises BadInput if the gate is about costs, and the price of a model is unknown."""
     if spec.gate is None:
         return
-    if spec.gate.min_cost_reduction is not None:
-        for role in ("student", "teacher"):
-            if role in spec.models.by_role and Prices(spec).of(spec.models.by_role[role].model) is None:
-                raise _no_price(spec.models.by_role[role].model, f"is models.{role}", SAVING_GATE)
+    found, roles = Prices(spec), spec.models.by_role
+    for role in ("student", "teacher") if spec.gate.min_cost_reduction is not None else ():
+        if role in roles and found.of(roles[role].model) is None:
+            raise _no_price(roles[role].model, f"is models.{role}", SAVING_GATE)
     if spec.gate.max_cost_usd is None:
         return
-    found, own = Prices(spec), [predictor.lm for predictor in student.predictors()]
+    own = [predictor.lm for predictor in student.predictors()]
     for model in {spec.models.student.model, *(lm.model for lm in own if lm is not None)}:
         if found.of(model) is None:
             raise _no_price(model, "the program calls", COST_GATE)
