@@ -26,6 +26,7 @@ from swarm_wire.names import SHARD_SUFFIX
 from swarm_wire.records import RecordKind
 from swarm_wire.shards import unpack
 from testbed import Cluster
+from testbed.shell import CommandError
 
 TRIAGE = ROOT / "examples" / "triage"
 API_KEY = "rehearsal-key-0123456789"
@@ -141,7 +142,16 @@ class Outputs:
         for pod in self._namespace.list("pods", **{"app.kubernetes.io/managed-by": "dspy-swarm"}):
             name = pod["metadata"]["name"]
             if pod["status"].get("phase") != "Pending" and name not in self._read:
-                self._read[name] = self._pool.submit(self._namespace.kubectl, "logs", name, "--follow")
+                self._read[name] = self._pool.submit(self._log, name)
+
+    def _log(self, pod: str) -> str:
+        try:
+            return self._namespace.kubectl("logs", pod, "--follow")
+        except CommandError as error:
+            # The operator may have read the pod and removed it since it was listed.
+            if "NotFound" not in str(error):
+                raise
+            return ""
 
     @property
     def text(self) -> str:
