@@ -47,6 +47,8 @@ class Case:
     """The program.json that the student starts from; empty: the student as its code makes it."""
     distill: dict[str, Any] | None = None
     """spec.distill, with DSPy's names."""
+    finetune: dict[str, Any] = field(default_factory=dict)
+    """spec.finetune, if the case has a fine-tune."""
     client: str = "openai"
     """The prefix of the models' names, which selects the client. "litellm_proxy" selects LiteLLM."""
 
@@ -106,7 +108,9 @@ class Case:
             "models": models,
             "optimizer": {self.optimizer: {camel(key): value for key, value in self.parameters.items()}},
             "swarm": {"threadsPerPod": 4, **swarm},
-            **({"finetune": {}} if self.optimizer == "bootstrapFinetune" or self.distill is not None else {}),
+            **(
+                {"finetune": self.finetune} if self.optimizer == "bootstrapFinetune" or self.distill is not None else {}
+            ),
             **({"distill": {camel(key): value for key, value in self.distill.items()}} if self.distill else {}),
         }
         return {

@@ -20,17 +20,10 @@ from swarm_operator.compilation.model.actions import (
     Publish,
     ReleasePod,
 )
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.shards import Artifact, Shard
-from swarm_operator.compilation.model.world import (
-    AssignmentMap,
-    Compilation,
-    Job,
-    MapRef,
-    Pod,
-    PublishedArtifact,
-    World,
-)
+from swarm_operator.compilation.model.world import AssignmentMap, Compilation, MapRef, PublishedArtifact, World
 from swarm_operator.compilation.status import Status, WaitingStatus
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Commit, RunRequest

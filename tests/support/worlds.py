@@ -8,15 +8,14 @@ from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.orders import POD_SECONDS
 from swarm_operator.compilation.decide.retention import sifted
 from swarm_operator.compilation.model.actions import StartJob
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.roles import Folder
 from swarm_operator.compilation.model.shards import Artifact, Journal, Shard
 from swarm_operator.compilation.model.world import (
     AssignmentMap,
     Compilation,
-    Job,
     Key,
     MapRef,
-    Pod,
     PublishedArtifact,
     Run,
     World,

@@ -142,6 +142,7 @@ def test_every_rule_of_the_pydantic_models_is_a_rule_of_the_schema() -> None:
         "exactly one of configMap, path, published must be set",
         "exactly one of configMap, path, volume, url, entrypoint must be set",
         "exactly one of persistentVolumeClaim, url must be set",
+        "exactly one of revision, volume, path must be set",
         "exactly one of sameParent, independent, pxN must be set",
         "exactly one of secretKeyRef, configMapKeyRef must be set",
         "exactly one of secretRef, configMapRef must be set",

@@ -33,8 +33,9 @@ from swarm_operator.compilation.decide.orders import TRANSFER_SECONDS
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.decide.transfers import ATTEMPTS
 from swarm_operator.compilation.model.actions import ClaimName, DropJob, Publish, StartJob
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.roles import Folder
-from swarm_operator.compilation.model.world import Compilation, Harvest, Job, Pod, Run, World
+from swarm_operator.compilation.model.world import Compilation, Harvest, Run, World
 from swarm_operator.compilation.status import ArtifactConfigMap, ArtifactStatus, Status
 from swarm_wire.messages import Ending, PlanEnd, PlanOutcome, Pushed, PushOutcome, RunRequest, Snapshot
 from swarm_wire.names import ExitCode, WorkerReason

@@ -36,7 +36,8 @@ from support.worlds import (
 from swarm_operator.compilation.api import RERUN_AT, ObjectKind, Reason
 from swarm_operator.compilation.decide.conditions import State
 from swarm_operator.compilation.decide.rules import decide
-from swarm_operator.compilation.model.world import Harvest, Trouble
+from swarm_operator.compilation.model.pods import Trouble
+from swarm_operator.compilation.model.world import Harvest
 from swarm_wire.names import ExitCode, WorkerReason
 
 JOURNAL_0 = frozenset(shard.name for shard in planned(0) if shard.kind is ObjectKind.RESULTS)

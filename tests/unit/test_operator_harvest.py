@@ -18,8 +18,9 @@ from swarm_operator.compilation.interpret.harvest import harvest
 from swarm_operator.compilation.interpret.output import Output, transcribed
 from swarm_operator.compilation.interpret.records import artifact_of
 from swarm_operator.compilation.interpret.spending import vanished
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.shards import Journal
-from swarm_operator.compilation.model.world import Harvest, Pod
+from swarm_operator.compilation.model.world import Harvest
 from swarm_wire.messages import ArtifactHeader, Bound, CallMade, Commit, Outcome, PlanEnd, PlanOutcome, Result
 from swarm_wire.names import MARKDOWN_FILE, PROGRAM_FILE, REPORT_FILE
 from swarm_wire.records import Record, RecordKind, frame_digest

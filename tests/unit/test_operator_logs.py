@@ -16,8 +16,8 @@ from swarm_operator.compilation.interpret import reads, spending
 from swarm_operator.compilation.interpret.harvest import harvest as harvested
 from swarm_operator.compilation.interpret.output import Output
 from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.shards import Journal, Shard
-from swarm_operator.compilation.model.world import Job, Pod
 from swarm_operator.compilation.observe import pod_logs
 from swarm_operator.compilation.observe.pod_logs import LogReader
 from swarm_operator.settings import Settings

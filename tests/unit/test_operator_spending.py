@@ -12,8 +12,8 @@ from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.interpret import spending
 from swarm_operator.compilation.interpret.harvest import harvest
 from swarm_operator.compilation.interpret.output import Output, transcribed
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.shards import Journal
-from swarm_operator.compilation.model.world import Pod
 from swarm_wire.messages import Commit
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Record, RecordKind

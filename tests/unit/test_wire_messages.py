@@ -291,7 +291,8 @@ def test_names_and_exit_codes_in_the_contract_do_not_change() -> None:
     }
     assert api_key_env("teacher") == "SWARM_API_KEY_TEACHER"
     assert to_camel("max_bootstrapped_demos") == "maxBootstrappedDemos"
-    assert TypeAdapter(list[EffectKind]).dump_python(list(EffectKind), mode="json") == ["wave", "bootstrap", "finetune"]
+    kinds = TypeAdapter(list[EffectKind]).dump_python(list(EffectKind), mode="json")
+    assert kinds == ["wave", "bootstrap", "finetune", "train"]
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])

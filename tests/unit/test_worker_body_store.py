@@ -12,6 +12,7 @@ from swarm_wire import names
 from swarm_wire.messages import STORED, CallMade, Pending, Stored
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spending import Booked, Spending, Usage
+from swarm_worker.content.storage_options import _texts
 from swarm_worker.errors import BadInput, Drift, StorageFailed
 from swarm_worker.journal import body_store as depots
 from swarm_worker.journal.body_store import Depot, Sender
@@ -269,5 +270,5 @@ def test_options_of_the_depot_must_be_a_json_object(options: str) -> None:
 def test_messages_contain_no_values_of_the_depots_options() -> None:
     options: dict[str, Any] = {"key": "k" * 20, "client_kwargs": {"token": "t" * 20, "short": "no"}}
     found = Depot.__new__(Depot)
-    found._secrets = tuple(("journal.options", text) for text in depots._texts(options))
+    found._secrets = tuple(("journal.options", text) for text in _texts(options))
     assert found.redact(f"{'k' * 20} and {'t' * 20}, no") == "(journal.options) and (journal.options), no"

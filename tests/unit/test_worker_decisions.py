@@ -30,8 +30,9 @@ from swarm_engine.attempts import slice_keys
 from swarm_operator.compilation.api import ConditionType, ObjectKind
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import KeepAssignment, KeepRecords, StartJob
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.shards import Shard
-from swarm_operator.compilation.model.world import AssignmentMap, Job, Pod
+from swarm_operator.compilation.model.world import AssignmentMap
 from swarm_operator.settings import Settings
 from swarm_wire import names
 from swarm_wire.messages import (

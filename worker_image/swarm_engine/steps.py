@@ -12,7 +12,7 @@ from swarm_engine.attempts import EXTRA_ATTEMPTS, Attempt, Ended, isolated, proc
 from swarm_engine.journal import Journal, Waiting
 from swarm_engine.limits import affordable
 from swarm_engine.slicing import missing_cells, slice_cells
-from swarm_wire.messages import Assignment, Task
+from swarm_wire.messages import Assignment, EffectKind, Task
 from swarm_wire.records import Record
 from swarm_wire.spec.swarm import Swarm
 from swarm_wire.spending import Allowance
@@ -155,19 +155,22 @@ def next_work(round_: Round) -> Work | Wait | CellsFailed | Exhausted:
     if not ready:
         messages = sorted({waits.record.message for waits in waiting.values()})
         return Wait(min(waits.due for waits in waiting.values()), tuple(messages))
+    # A training has a pod of its own, with the trainer's image.
+    trained = [(task, position) for task, position in ready if task.kind is EffectKind.TRAIN]
+    ready = trained or ready
     cells = affordable(ready, round_.left, round_.journal.accounts.total, len(round_.journal.keys))
     # The allowance may be too small for each of many processes, but large enough for some calls of fewer processes.
     fewer = max(1, len(last.assignment.slices) // 4) if last and last.was_refused else 0
     slices = slice_cells(
         cells,
         pods=fewer or swarm.pods,
-        threads=swarm.threads_per_pod,
-        max_cells=len(cells) if fewer else swarm.slice_size,
+        threads=1 if trained else swarm.threads_per_pod,
+        max_cells=1 if trained else len(cells) if fewer else swarm.slice_size,
         attempt=round_.worst + 1,
         attempts=swarm.max_attempts,
     )
     return Work(
-        Assignment(run_id=round_.run_id, round=round_.number, attempt=number + 1, slices=slices),
+        Assignment(run_id=round_.run_id, round=round_.number, attempt=number + 1, slices=slices, trains=bool(trained)),
         tuple(sorted(round_.strikes.items())),
         round_.left.shared(len(slices)),
     )

@@ -84,6 +84,8 @@ class EffectKind(StrEnum):
     """A bootstrap, which is one cell."""
     FINETUNE = "finetune"
     """A fine-tuning job, which is one cell. Its result comes hours later."""
+    TRAIN = "train"
+    """A training, which is one cell. A pod of its own computes it, with the user's trainer."""
 
 
 class Cell(Message):
@@ -307,6 +309,8 @@ class Assignment(Message):
     round: int
     attempt: int
     slices: list[list[SliceRef]]
+    trains: bool = False
+    """Whether each slice is one training, for a pod with the user's trainer."""
 
 
 class Watch(Message):

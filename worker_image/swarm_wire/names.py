@@ -93,6 +93,14 @@ ENV_RATE_LIMITS: Final = "SWARM_RATE_LIMITS"
 """The limits on requests to providers, as a rates.RateLimits in JSON. Default: no limits."""
 ENV_LIMITER: Final = "SWARM_LIMITER"
 """host:port of the limiter, which enforces the limits of ENV_RATE_LIMITS."""
+ENV_FINETUNE_DIR: Final = "SWARM_FINETUNE_DIR"
+"""Folder from which a trainer reads its rows and parameters. In a pod it is FINETUNE_DIR."""
+ENV_OUT_DIR: Final = "SWARM_OUT_DIR"
+"""Folder to which a trainer writes. In a pod it is OUT_DIR."""
+ENV_WEIGHTS: Final = "SWARM_WEIGHTS"
+"""URL of the folder that keeps trained weights, as fsspec understands it."""
+ENV_WEIGHTS_OPTIONS: Final = "SWARM_WEIGHTS_OPTIONS"
+"""Options of its file system: a JSON object with credentials and endpoints."""
 ENV_PLAN_SEED: Final = "SWARM_PLAN_SEED"
 """The hash seed of the plan, for its twin, which has another one. So both find the same results of earlier runs."""
 ENV_TWIN: Final = "SWARM_TWIN"
@@ -111,6 +119,9 @@ DATA_DIR: Final = PurePosixPath("/swarm/data")
 CREDENTIALS_DIR: Final = PurePosixPath("/swarm/credentials")
 SIGNING_DIR: Final = PurePosixPath("/swarm/signing")
 ARTIFACT_DIR: Final = PurePosixPath("/swarm/artifact")
+FINETUNE_DIR: Final = PurePosixPath("/swarm/finetune")
+OUT_DIR: Final = PurePosixPath("/swarm/out")
+WEIGHTS_DIR: Final = PurePosixPath("/swarm/weights")
 UNPACKED_DIR: Final = PurePosixPath("/tmp/swarm-sources")
 TERMINATION_LOG: Final = PurePosixPath("/dev/termination-log")
 
@@ -275,6 +286,8 @@ class WorkerReason(StrEnum):
     """The fine-tuning job has failed, or somebody has cancelled it, or it is gone."""
     FINE_TUNE_TIMED_OUT = "FineTuneTimedOut"
     """The fine-tuning job has not ended within finetune.deadlineSeconds. It goes on at the provider."""
+    TRAINER_REFUSED = "TrainerRefused"
+    """The trainer refuses its rows or parameters, for example a row that is too long. No other attempt can succeed."""
     WORKER_FAILED = "WorkerFailed"
     """The process failed in a way for which no other reason of this list fits."""
 

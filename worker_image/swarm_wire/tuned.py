@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from swarm_wire.message_base import Figure, Message, Score
 
 
@@ -47,11 +49,30 @@ class TunedModel(Message):
     base: str
     endpoint: str = ""
     """Where it is; empty for the provider's own endpoint."""
-    job: str
-    """Id of the provider's job."""
+    job: str = ""
+    """Id of the provider's job; empty if a trainer has trained the model."""
     rows: Figure
     """Number of training rows."""
     tokens: Figure
     """Tokens of rows and epochs."""
     usd: Score = None
     """Price of the training; None if it is not known."""
+    weights: "Weights | None" = None
+    """Where a trainer's result is; None if the provider keeps the model."""
+
+
+class Weights(Message):
+    """What a trainer has made, and from what."""
+
+    revision: str = ""
+    """Commit of the base's Hugging Face repository; empty if the base is a folder."""
+    place: str
+    """URL of the folder. A folder on a claim has a URL of the form pvc://claim/folder."""
+    kind: str
+    """adapter: an adapter of the base. model: a whole model."""
+    sha256: str
+    """sha256 of the folder's manifest.json, which has the sha256 of each file."""
+    bytes: Figure
+    """Size of all files."""
+    metrics: dict[str, float] = Field({})
+    """What the trainer says of the training, such as its loss."""

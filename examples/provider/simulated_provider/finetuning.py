@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from aiohttp import web
 from simulated_provider.brain import Model
 from simulated_provider.errors import ApiError
 from simulated_provider.prompts import Demo, PromptError, parse
+from simulated_provider.trainer import SIMULATED
 
 LEAST_ROWS = 10
 PAGE = 20
@@ -176,6 +178,7 @@ class FineTuning:
         routes.add_post("/v1/fine_tuning/jobs/{id}/cancel", self._cancel)
         routes.add_get("/v1/fine_tuning/jobs/{id}/events", self._events)
         routes.add_get("/v1/fine_tuning/jobs/{id}/checkpoints", self._checkpoints)
+        routes.add_post("/v1/load_lora_adapter", self._load)
         routes.add_put("/admin/fine_tuning", self._put_rules)
         routes.add_get("/admin/fine_tuning", self._state)
         routes.add_post("/admin/clock", self._advance)
@@ -324,6 +327,23 @@ class FineTuning:
         if id_ not in self._jobs or self._rules.lost:
             raise ApiError(404, f"Could not find fine tune: {id_}", code="fine_tune_not_found", param="id")
         return self._jobs[id_]
+
+    # --- adapters of trainers, as vLLM loads them -------------------------------------------------------------------
+
+    async def _load(self, request: web.Request) -> web.Response:
+        self._authorize(request)
+        given = json.loads(await request.read())
+        name, folder = str(given["lora_name"]), Path(str(given["lora_path"]))
+        if name in self._models:
+            raise ApiError(400, f"The lora adapter '{name}' has already been loaded.")
+        try:
+            made = json.loads((folder / SIMULATED).read_text(encoding="utf-8"))
+            base = self._models[made["base"]]
+        except (OSError, ValueError, KeyError) as error:
+            raise ApiError(404, f"Loading lora {name} failed: No adapter found for {folder} ({error}).") from None
+        lessons = (*base.lessons, *_lessons(made["rows"]))
+        self._models[name] = dataclasses.replace(base, name=name, lessons=lessons)
+        return web.Response(text=f"Success: LoRA adapter '{name}' added successfully.")
 
     # --- faults and time --------------------------------------------------------------------------------------------
 

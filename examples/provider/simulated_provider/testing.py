@@ -52,6 +52,15 @@ class RunningProvider:
         """Returns the rules of fine-tuning, and all files and jobs."""
         return self._admin("GET", "fine_tuning")
 
+    def rows(self, file: str) -> list[dict[str, Any]]:
+        """Returns the rows of an uploaded file."""
+        text = self._asked("GET", f"{self.url}/files/{file}/content").decode()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Has the provider load an adapter that the simulated trainer has made."""
+        self._asked("POST", f"{self.url}/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+
     def advance(self, seconds: float) -> None:
         """Sets the clock of fine-tuning ahead."""
         self._admin("POST", "clock", {"seconds": seconds})
@@ -61,10 +70,13 @@ class RunningProvider:
         self._admin("POST", "reset")
 
     def _admin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._asked(method, f"{self.url.removesuffix('/v1')}/admin/{path}", body))
+        return answer
+
+    def _asked(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> bytes:
         data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self.url.removesuffix('/v1')}/admin/{path}", data=data, method=method)
-        with _OPENER.open(request, timeout=30) as response:
-            answer: dict[str, Any] = json.load(response)
+        with _OPENER.open(Request(url, data=data, method=method), timeout=30) as response:
+            answer: bytes = response.read()
             return answer
 
 

@@ -65,12 +65,14 @@ ANNOTATION_SCORE: Final = f"{GROUP}/score"
 
 
 class ObjectKind(StrEnum):
-    """Values of the labels LABEL_ROLE (the first five values) and LABEL_KIND (all other values)."""
+    """Values of the labels LABEL_ROLE (the first six values) and LABEL_KIND (all other values)."""
 
     PLAN = "plan"
     """A Job and its pods that plan a round."""
     WORK = "work"
     """A Job and its pods that compute the slices of a round."""
+    TRAIN = "train"
+    """A Job and its pods that train models, for a round."""
     FETCH = "fetch"
     """A Job and its pod that fetch the program's files."""
     DOWNLOAD = "download"

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from swarm_operator.compilation.model.world import Key, Pod
+from swarm_operator.compilation.model.pods import Pod
+from swarm_operator.compilation.model.world import Key
 from swarm_operator.trigger.spec import TriggerSpec
 from swarm_operator.trigger.status import RunStatus, TriggerStatus
 from swarm_wire.messages import Commit

@@ -150,7 +150,13 @@ class CompilationSpec(SpecModel):
         if self.finetune.epochs is None and (self.limits.cost_usd is not None or self.limits.total_tokens is not None):
             raise ValueError("limits.totalTokens and limits.costUSD need finetune.epochs: it multiplies the price")
         student = self.models.student
-        if student.provider != "openai" and student.endpoint is None:
+        if self.finetune.trainer is not None:
+            if not self.tuned_address:
+                raise ValueError(
+                    "finetune.trainer needs trainer.serving.endpoint: the base URL of the server that answers for the "
+                    "trained model"
+                )
+        elif student.provider != "openai" and student.endpoint is None:
             raise ValueError(
                 f"{which} needs models.student.endpoint with {student.provider}: the base URL of files and jobs by "
                 "OpenAI's protocol"
@@ -219,6 +225,13 @@ class CompilationSpec(SpecModel):
     def rows(self) -> BootstrapFinetune | None:
         """Returns what the spec says of a fine-tune's training rows; None if nothing is trained."""
         return self.distill or self.optimizer.bootstrap_finetune
+
+    @property
+    def tuned_address(self) -> str:
+        """Returns the base URL at which tuned models answer; an empty text means the provider's own."""
+        trainer = self.finetune.trainer if self.finetune is not None else None
+        served = trainer.serving.endpoint if trainer is not None else None
+        return (served or self.models.student.address).rstrip("/")
 
     @property
     def prunes(self) -> bool:

@@ -1,10 +1,13 @@
 """How a model is fine-tuned."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from swarm_wire.spec.models import Price
 from swarm_wire.spec.optimizers import BootstrapFinetune
 from swarm_wire.spec.schema import NAME, SpecModel
+from swarm_wire.spec.trainer import Trainer
 
 
 class Distill(BootstrapFinetune):
@@ -14,9 +17,13 @@ class Distill(BootstrapFinetune):
 
 
 class Finetune(SpecModel):
-    """A fine-tuning job at the student's provider, by the protocol of OpenAI: files and jobs at its endpoint. It takes
-    hours, is paid for once, and keeps no pod.
+    """A fine-tuning job, which may take hours and is paid for once. Without a trainer, it runs at the student's
+    provider, by the protocol of OpenAI: files and jobs at its endpoint. It keeps no pod there.
     """
+
+    trainer: Trainer | None = Field(
+        None, description="Trains open weights in a pod. Default: the student's provider trains."
+    )
 
     epochs: int | None = Field(None, ge=1, le=100, description="Passes over the rows. Default: the provider's.")
     batch_size: int | None = Field(None, ge=1, le=10_000, description="Rows of a step. Default: the provider's.")
@@ -39,3 +46,11 @@ class Finetune(SpecModel):
     deadline_seconds: int = Field(
         172_800, ge=60, le=2_592_000, description="Longest time of the job, in seconds from the first look at it."
     )
+
+    @model_validator(mode="after")
+    def _provider_has_its_own_fields(self) -> Self:
+        for name in ("learning_rate_multiplier", "suffix"):
+            if self.trainer is not None and getattr(self, name) is not None:
+                field = type(self).model_fields[name].alias
+                raise ValueError(f"{field} is for jobs at a provider: write it into trainer.parameters, or remove it")
+        return self

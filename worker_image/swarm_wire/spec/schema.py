@@ -25,6 +25,7 @@ BRANCH = r"^[A-Za-z0-9_][-A-Za-z0-9_./]*$"
 PERSON = r"^[^<>\n]+$"
 EMAIL = r"^[^<>\s]+$"
 COMMIT = r"^[0-9a-f]{40}$"
+REPOSITORY = r"^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)?$"
 DATA_URL = r"^(https://[^\s/@?#]+|(s3|gs|az|hf)://[^\s/@:?#]+|abfs://[^\s/:?#]+)/\S+$"
 STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
 SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
@@ -46,6 +47,7 @@ FORMS: Mapping[str, str] = {
     BRANCH: 'a name of a branch or tag: letters, digits, "-", "_", "." and "/"',
     PERSON: 'a name: one line, without "<" and ">"',
     EMAIL: 'an email address, for example "bot@example.com"',
+    REPOSITORY: 'a name of weights, for example "Qwen/Qwen3-0.6B"',
     COMMIT: "the id of a commit: 40 hex digits",
     STORE: 'a URL, for example "s3://bucket/folder"',
     DATA_URL: "a URL of https, s3, gs, az, abfs or hf, without credentials, for example "

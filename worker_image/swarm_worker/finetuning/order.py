@@ -3,8 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+from swarm_wire.tuned import TunedModel
+
+TRAINER: Final = "trainer"
+"""Parameters under this name are for a trainer."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,7 @@ class Order:
         endpoint: where it is; empty for the provider's own.
         parameters: those of the job. The same order has the same.
         rows: training rows as JSON lines, in the form that DSPy's adapter makes.
+        trained: what a trainer has made. Then the order is to wait for a server that answers for it.
     """
 
     role: str
@@ -24,21 +30,26 @@ class Order:
     endpoint: str
     parameters: Mapping[str, Any]
     rows: bytes
+    trained: TunedModel | None = None
 
     @property
     def head(self) -> bytes:
         """Returns all but the rows, as one line of JSON."""
-        return json.dumps({"role": self.role, **self._job}, sort_keys=True).encode()
+        return json.dumps({"role": self.role, **self._job, **self._made}, sort_keys=True).encode()
 
     @property
     def key(self) -> str:
         """Returns the name of the fine-tune: 32 hex digits. The role is no part of it."""
-        text = json.dumps(self._job, sort_keys=True).encode()
+        text = json.dumps({**self._job, **self._made}, sort_keys=True).encode()
         return hashlib.sha256(b"finetune\0" + text + b"\0" + hashlib.sha256(self.rows).digest()).hexdigest()[:32]
 
     @property
     def _job(self) -> dict[str, Any]:
         return {"base": self.base, "endpoint": self.endpoint, "parameters": dict(self.parameters)}
+
+    @property
+    def _made(self) -> dict[str, Any]:
+        return {"trained": self.trained.to_header()} if self.trained is not None else {}
 
     def to_bytes(self) -> bytes:
         return self.head + b"\n" + self.rows
@@ -46,7 +57,18 @@ class Order:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         head, _, rows = data.partition(b"\n")
-        return cls(**json.loads(head), rows=rows)
+        given = json.loads(head)
+        trained = TunedModel.model_validate(given["trained"]) if "trained" in given else None
+        return cls(**{**given, "trained": trained}, rows=rows)
+
+    def served(self, trained: TunedModel) -> Self:
+        """Returns the order to wait for a server that answers for what a trainer has made."""
+        return replace(self, endpoint=trained.endpoint, parameters={}, rows=b"", trained=trained)
+
+    @property
+    def is_trained_here(self) -> bool:
+        """Whether a trainer in a pod of its own carries out the order."""
+        return TRAINER in self.parameters
 
     @property
     def count(self) -> int:

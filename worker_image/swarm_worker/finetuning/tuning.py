@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import dspy
@@ -14,10 +14,12 @@ from swarm_wire.spec.finetune import Finetune
 from swarm_wire.spending import MICRO, Spending, Usage
 from swarm_wire.tuned import TunedModel
 from swarm_worker.errors import BadInput
-from swarm_worker.finetuning.order import Order, Tuned, json_lines
+from swarm_worker.finetuning.order import TRAINER, Order, Tuned, json_lines
 from swarm_worker.provider.budget import Budget
 
 MILLION = 1_000_000
+TRAINED_BY: Final = ("image", "command", "base", "parameters", "env")
+"""The fields of finetune.trainer on which its result may depend."""
 
 
 class Tuning:
@@ -51,12 +53,29 @@ class Tuning:
         for role, model in self._spec.models.by_role.items():
             if model.model == lm.model and model.address == str(lm.kwargs.get("api_base") or "").rstrip("/"):
                 data = json_lines(rows, default=_invented if self.is_imaginary else None)
-                return Order(role, model.model, model.address, parameters(self._given), data)
+                return Order(role, model.model, self._endpoint(model.address), self._parameters, data)
         raise BadInput(
             WorkerReason.NOT_FINETUNABLE,
             f"a predictor has the model {lm.model!r}, which is in no role of spec.models, so nobody knows its key. "
             "Write it into spec.models.student, and remove it from the program.",
         )
+
+    @property
+    def address(self) -> str:
+        """Returns the base URL at which tuned models answer."""
+        return self._spec.tuned_address
+
+    def _endpoint(self, address: str) -> str:
+        # A trainer's result depends on no endpoint.
+        return address if self._given.trainer is None else ""
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        trainer = self._given.trainer
+        if trainer is None or self.is_imaginary:
+            return parameters(self._given)
+        given = trainer.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(TRAINED_BY))
+        return {TRAINER: {"image": self._spec.image or "", **given}, **parameters(self._given)}
 
     def look(self, order: Order, now: float, note: Callable[[Pending], None]) -> tuple[TunedModel, Usage] | Pending:
         """Looks at a fine-tune. Returns the tuned model and what it cost, or a record for the journal."""
@@ -76,11 +95,19 @@ class Tuning:
                 WorkerReason.CREDENTIALS_REJECTED, f"spec.models.{order.role} needs an API key to fine-tune: {error}"
             ) from None
 
+        before, deadline = self._pending.get(order.key), float(self._given.deadline_seconds)
+        if order.trained is not None:
+            from swarm_worker.finetuning import serving
+
+            assert self._given.trainer is not None, "it has trained the model"
+            given = client.with_options(base_url=self.address), self._given.trainer.serving, order.trained
+            served = serving.look(*given, order.key, before, now=now, deadline=deadline)
+            return served if isinstance(served, Pending) else (served, Usage())
+
         def pay(tokens: int) -> None:
             self._budget.pay(Spending(calls=0, tokens=tokens, micro_usd=self._micro_usd(tokens) or 0))
 
         with client:
-            before, deadline = self._pending.get(order.key), float(self._given.deadline_seconds)
             look = Look(client, order, before, now=now, deadline=deadline, note=note, pay=pay)
             found = look.look()
         return found if isinstance(found, Pending) else self._told(order, found, look.is_paid)

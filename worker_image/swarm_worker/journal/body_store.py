@@ -6,12 +6,11 @@ records, without the bodies. Their headers say where in the depot the bodies are
 
 import contextlib
 import functools
-import json
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
@@ -20,7 +19,8 @@ from swarm_wire.messages import STORED, Stored
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, frame_digest
 from swarm_worker.content import masking
-from swarm_worker.errors import BadInput, Drift, StorageFailed, SwarmError
+from swarm_worker.content.storage_options import parsed_options, secrets_in
+from swarm_worker.errors import Drift, StorageFailed, SwarmError
 
 T = TypeVar("T")
 
@@ -186,46 +186,6 @@ def _write_file(path: Path, data: bytes) -> None:
 def files_folder(run_id: str) -> str:
     """Returns the depot's folder with the files that a run has fetched. The next run deletes it."""
     return f"{run_id}-files"
-
-
-def secrets_in(options: Mapping[str, Any], name: str) -> masking.Secrets:
-    """Returns all texts in the options of a file system, and their words, because they may be secrets.
-
-    Args:
-        name: stands in messages in place of a secret.
-    """
-    found = {part: None for text in _texts(options) for part in (text, *text.split())}
-    return tuple((name, part) for part in found)
-
-
-def parsed_options(text: str, field: str) -> dict[str, Any]:
-    """Returns the options of a file system. Raises BadInput if the text is not a JSON object.
-
-    Args:
-        field: the field of the spec that names the Secret with the text.
-    """
-    try:
-        options = json.loads(text) if text else {}
-        if not isinstance(options, dict):
-            raise ValueError("not an object")
-    except ValueError:
-        raise BadInput(
-            WorkerReason.INVALID_SPEC,
-            f"the Secret that {field} names holds no JSON object. Write the options of the fsspec file system "
-            'there, for example {"key": "...", "secret": "..."}.',
-        ) from None
-    return options
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Yields all texts in the options."""
-    match value:
-        case str():
-            yield value
-        case dict():
-            yield from (text for each in value.values() for text in _texts(each))
-        case list():
-            yield from (text for each in value for text in _texts(each))
 
 
 class Sender:

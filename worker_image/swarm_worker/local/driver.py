@@ -301,7 +301,8 @@ class Driver:
                 **self._desk.environment,
                 **_allowance(allowance),
             }
-            ended[index] = self._process("work", f"work-{round_:04d}-{attempt}-{index:04d}", extra)
+            command = "train" if assignment.trains else "work"
+            ended[index] = self._process(command, f"{command}-{round_:04d}-{attempt}-{index:04d}", extra)
             if ended[index].is_terminal:
                 self._processes.interrupt()  # the run ends, so it does not need the other slices
 

@@ -13,6 +13,7 @@ rounds/N/A/               assignment of attempt A
 logs/                     the processes' standard error
 artifact/                 program and report
 refused/                  the same of a winner that spec.gate has refused
+models/KEY/               what a trainer has made
 earlier/                  earlier runs, whose paid results are reused; see `swarm_worker.local.earlier`
 """
 
@@ -66,7 +67,7 @@ class JournalFolder:
         self.root = root
         self.sources, self.journal, self.logs = root / "sources", root / "journal", root / "logs"
         self.earlier, self.artifact = EarlierRuns(root / "earlier"), root / "artifact"
-        self.refused = root / "refused"
+        self.refused, self.models = root / "refused", root / "models"
         self.unpacked, self.snapshot, self.data = root / "unpacked", root / "snapshot", root / "data"
 
     @contextmanager

@@ -26,7 +26,7 @@ from swarm_worker.local.log_tail import following
 
 GRACE_SECONDS = 10
 """How long cells in flight may continue after Ctrl-C."""
-_NOT_GIVEN = frozenset(map(url_options_env, SETS))
+_NOT_GIVEN = frozenset(map(url_options_env, SETS)) | {names.ENV_WEIGHTS_OPTIONS}
 """Variables with credentials that only the driver itself needs."""
 
 
@@ -86,6 +86,13 @@ class Ended:
         return self.exit_code == ExitCode.DONE and self.complete
 
 
+def _weights(folder: JournalFolder, manifest: Manifest) -> str:
+    """Returns where trained weights go. A laptop has no claims."""
+    finetune = manifest.spec.finetune
+    url = finetune.trainer.output.url if finetune is not None and finetune.trainer is not None else None
+    return url or folder.models.resolve().as_uri()
+
+
 class Processes:
     """Starts processes of one run, and ends them all together.
 
@@ -116,13 +123,14 @@ class Processes:
             names.ENV_JOURNAL_DIR: str(folder.journal),
             names.ENV_EARLIER_DIR: str(folder.earlier.root),
             names.ENV_GRACE_SECONDS: str(GRACE_SECONDS),
+            names.ENV_WEIGHTS: _weights(folder, manifest),
         }
 
     def run(self, command: str, label: str, extra: Mapping[str, str], on_record: Callable[[Record], None]) -> Ended:
         """Runs one process to its end, and passes on its records as they arrive.
 
         Args:
-            command: "plan" or "work".
+            command: "plan", "work" or "train".
             label: name of the process's log file, without ".log".
             extra: additional environment variables.
             on_record: receives each record, in the calling thread.

@@ -52,6 +52,14 @@ def _download() -> None:
     download.main(Process(at_once=True))
 
 
+def _train(step: str) -> None:
+    process = _process()
+
+    from swarm_worker.pod import train
+
+    train.COMMANDS[step](process)
+
+
 def _models() -> None:
     from swarm_worker.pod import model_list
     from swarm_worker.pod.process import Process
@@ -63,6 +71,9 @@ COMMANDS: Final[Mapping[str, Callable[[], None]]] = {
     "plan": _plan,
     "twin": partial(_plan, is_twin=True),
     "work": _work,
+    "stage": partial(_train, "stage"),
+    "deliver": partial(_train, "deliver"),
+    "train": partial(_train, "train"),
     "download": _download,
     "models": _models,
 }

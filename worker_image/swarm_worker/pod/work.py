@@ -90,6 +90,10 @@ class Bench:
         """Whether a payload may refer to an object by its place (`content.places`)."""
         return any(MARK.encode() in blob for blob in self._blobs.values())
 
+    def payload(self, digest: str) -> bytes:
+        """Returns what a task is about. Raises KeyError if there is no such task."""
+        return self._blobs[self._tasks[digest].payload]
+
     def work(self, digest: str) -> Work:
         with self._lock:
             if digest not in self._ready:

@@ -40,6 +40,7 @@ class Prices:
                 price = Price(model.price.prompt, model.price.completion)
                 self._given.setdefault(model.model, {}).setdefault(model.address, price)
         self._student, self._finetune = spec.models.student, spec.finetune
+        self._tuned = {self._student.address, spec.tuned_address} - {""}
         self._names = {model.model for model in spec.models.by_role.values()}
 
     def of(self, model: str, endpoint: str | None = None) -> Price | None:
@@ -64,12 +65,12 @@ class Prices:
             return False
         provider, address = self._student.provider, (endpoint or "").rstrip("/")
         named = model.startswith(f"{provider}/ft:")
-        return named or (model.startswith(f"{provider}/") and address != "" and address == self._student.address)
+        return named or (model.startswith(f"{provider}/") and address in self._tuned)
 
     def at(self, address: str) -> Price | None:
         """Returns the price of a model at an address, as `address_of` names both."""
         model, _, mark = address.rpartition("@")
-        known = [*self._given.get(model, {}), self._student.address]
+        known = [*self._given.get(model, {}), self._student.address, *self._tuned]
         endpoints = [endpoint for endpoint in known if _mark(endpoint) == mark]
         return self.of(model, endpoints[0] if endpoints else None)
 

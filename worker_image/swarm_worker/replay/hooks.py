@@ -133,7 +133,7 @@ def _finetuning(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]
         with engine.output.ending():
             effect = FineTune(tuning.here().order(lm, train_data))
         engine.want(effect)
-        return TrainingJob(lm, lambda: engine.need(effect))
+        return TrainingJob(lm, effect.order, engine.need)
 
     return finetune
 

@@ -18,8 +18,8 @@ from swarm_wire.snapshots import PART_BYTES
 from swarm_wire.spec.data import SETS, Data
 from swarm_wire.words import sentence
 from swarm_worker.content import masking
+from swarm_worker.content.storage_options import parsed_options, secrets_in
 from swarm_worker.errors import BadInput, DataUnreachable, SwarmError, causes
-from swarm_worker.journal.body_store import parsed_options, secrets_in
 from swarm_worker.user.formats import READERS
 
 MOST_BYTES: Final = 900 * 2**20

@@ -99,8 +99,9 @@ def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
     The strikes in it are compressed, because after an outage each cell may have some.
     """
     given, strikes = kept.assignment, json.dumps(dict(kept.strikes)).encode()
+    role = ObjectKind.TRAIN if given.trains else ObjectKind.WORK
     return _config_map(
-        object_names.job(key.name, given.run_id, ObjectKind.WORK, given.round, given.attempt),
+        object_names.job(key.name, given.run_id, role, given.round, given.attempt),
         key,
         {**labels(key, given.run_id, ObjectKind.ASSIGNMENT), **place(given.round, given.attempt)},
         data={names.ASSIGNMENT_FILE: given.to_json()},

@@ -6,10 +6,11 @@ This module copies only the spec fields that it names into a pod. So users canno
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from swarm_operator.compilation.apply import training
 from swarm_operator.compilation.apply.metadata import Manifest
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import StartJob
-from swarm_operator.compilation.model.roles import ROLES, Folder
+from swarm_operator.compilation.model.roles import ROLES, Folder, trainer_of
 from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
@@ -17,6 +18,7 @@ from swarm_wire.names import variable_prefix
 from swarm_wire.spec.git import GitDestination
 from swarm_wire.spec.schema import SpecModel
 from swarm_wire.spec.swarm import Swarm
+from swarm_wire.spec.variables import Variable
 
 GRACE_SECONDS: Final = 30
 LINGER_SECONDS: Final = 20
@@ -26,6 +28,8 @@ They are fewer than the pod's grace period, after which the kubelet kills the co
 """
 CELL_GRACE_SECONDS: Final = 12
 """Seconds for which cells may go on after SIGTERM. The operator reads their output in the rest of LINGER_SECONDS."""
+_WRITABLE: Final = frozenset({str(names.DEPOT_DIR), *training.WRITABLE})
+"""Folders to which pods write. They mount all others read-only."""
 SECRET_MODE: Final = 0o440
 """Mode of files with credentials. Kubernetes gives them to the pod's group."""
 OUTPUT_BYTES: Final = 6 * 1024 * 1024
@@ -41,7 +45,11 @@ def pod_spec(order: StartJob, job: str) -> Manifest:
     mounted = _volumes(order, job)
     # If data and the depot share a claim, the volume is that of the depot, which comes last and may be written to.
     volumes = {name: mounted[path] for path, name in _volume_names(mounted).items()}
-    return closed(_container(order, job, mounted), volumes, order.run.spec.swarm, order.seconds)
+    made = closed(_container(order, job, mounted), volumes, order.run.spec.swarm, order.seconds)
+    trainer = trainer_of(order.run.spec)
+    if trainer is None or not ROLES[order.role].trains:
+        return made
+    return training.pod(made, order, _variables(trainer.env))
 
 
 def closed(container: Manifest, volumes: Mapping[str, Manifest], swarm: Swarm, seconds: int) -> Manifest:
@@ -106,7 +114,7 @@ def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manif
         **(_variables_from(run) if role.runs_code else {}),
         "resources": {"requests": resources.requested, "limits": dict(resources.limits)},
         "volumeMounts": [
-            {"name": name, "mountPath": path, "readOnly": path != str(names.DEPOT_DIR)}
+            {"name": name, "mountPath": path, "readOnly": path not in _WRITABLE}
             for path, name in _volume_names(mounted).items()
         ],
     }
@@ -128,6 +136,8 @@ def _volumes(order: StartJob, job: str) -> dict[str, Manifest]:
     for name in sorted(run.spec.claims()) if role.runs_code else ():
         # The kubelet gives the files of a volume to the pod's fsGroup, unless the volume itself is read-only.
         mounted[str(names.VOLUMES_DIR / name)] = {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
+    if role.trains:
+        mounted |= training.volumes(run.spec)
     if journal is not None and journal.persistent_volume_claim is not None:
         claim = {"claimName": journal.persistent_volume_claim.claim_name}
         mounted[str(names.DEPOT_DIR)] = {"persistentVolumeClaim": claim}
@@ -198,7 +208,8 @@ def _source(shard: Shard, path: str, **more: bool) -> Manifest:
 
 def _given(order: StartJob, job: str) -> list[Manifest]:
     """Returns the environment variables of a pod that runs the worker image."""
-    variables = _variables(order.run) if ROLES[order.role].runs_code else []
+    spec = order.run.spec
+    variables = _variables(spec.env, variable_prefix(len(spec.env_from))) if ROLES[order.role].runs_code else []
     return [*_environment(order, job), *variables, *_of_this_job(order)]
 
 
@@ -236,7 +247,7 @@ def _environment(order: StartJob, job: str) -> list[Manifest]:
 
 def _of_this_job(order: StartJob) -> list[Manifest]:
     """Returns the environment variables that only pods of this Job have."""
-    plain: dict[str, str] = {}
+    plain = training.environment(order.run.spec) if ROLES[order.role].trains else {}
     if order.rates.models:
         plain |= {names.ENV_LIMITER: order.limiter, names.ENV_RATE_LIMITS: order.rates.to_json()}
     if order.allowance.is_limited:
@@ -251,11 +262,10 @@ def _plain(values: dict[str, str]) -> list[Manifest]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _variables(run: Run) -> list[Manifest]:
-    """Returns the user's variables from spec.env."""
-    prefix = variable_prefix(len(run.spec.env_from))
+def _variables(given: Iterable[Variable], prefix: str = "") -> list[Manifest]:
+    """Returns variables of the user."""
     made = []
-    for variable in run.spec.env:
+    for variable in given:
         if variable.value_from is not None:
             value: Manifest = {"valueFrom": _written(variable.value_from)}
         else:

@@ -6,10 +6,11 @@ from typing import Final
 
 from swarm_engine.attempts import Attempt, Ended
 from swarm_engine.steps import Round
-from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import limits
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.world import AssignmentMap, Pod, Run
+from swarm_operator.compilation.model.pods import Pod
+from swarm_operator.compilation.model.roles import DEALT
+from swarm_operator.compilation.model.world import AssignmentMap, Run
 from swarm_wire.names import ExitCode
 
 LONGEST_RETRY_DELAY: Final = 300.0
@@ -39,7 +40,7 @@ def open_round(s: Situation, run: Run) -> Round:
     """Returns the last planned round, with every attempt at its cells."""
     number = s.planned - 1
     given = (found for (of, _), found in sorted(s.world.assignments.items()) if of == number)
-    pods = s.pods_of(ObjectKind.WORK, number)
+    pods = s.pods_of(number, *DEALT)
     return Round(
         run_id=run.id,
         number=number,

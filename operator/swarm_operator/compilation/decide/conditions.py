@@ -181,7 +181,7 @@ def make(world: World, finding: Finding, now: datetime) -> Status:
 
 def _has_started(world: World) -> bool:
     run_id = world.compilation.run_id
-    return any(pod.started and not pod.ended for pod in world.pods if pod.run_id == run_id)
+    return any(pod.has_begun and not pod.ended for pod in world.pods if pod.run_id == run_id)
 
 
 def events(before: Status, after: Status) -> tuple[Event, ...]:

@@ -153,7 +153,7 @@ def limited(s: Situation) -> Move | None:
 
     A last plan, which spends nothing, prints the best program so far.
     """
-    jobs = s.jobs_of(ObjectKind.PLAN, s.planned)
+    jobs = s.jobs_of(s.planned, ObjectKind.PLAN)
     last, partial = max(jobs, default=0), [job.uid for job in jobs.values() if job.is_partial]
     why = limits.reached(s)
     if last and jobs[last].is_partial and not s.over(jobs[last]):

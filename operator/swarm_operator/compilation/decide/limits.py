@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from swarm_engine.limits import limit_reached
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.situation import Situation
-from swarm_operator.compilation.model.world import Pod
+from swarm_operator.compilation.model.pods import Pod
+from swarm_operator.compilation.model.roles import DEALT
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spending import Allowance
@@ -54,8 +55,7 @@ def _alone(s: Situation) -> Pod | None:
 
     Its allowance was all that the run had left.
     """
-    kind, round_ = (ObjectKind.WORK, s.planned - 1) if s.missing else (ObjectKind.PLAN, s.planned)
-    jobs = s.jobs_of(kind, round_)
+    jobs = s.jobs_of(s.planned - 1, *DEALT) if s.missing else s.jobs_of(s.planned, ObjectKind.PLAN)
     last = jobs[max(jobs)] if jobs else None
     if last is None or last.completions > 1 or last.is_partial:
         return None

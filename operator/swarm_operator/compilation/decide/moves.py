@@ -7,7 +7,7 @@ from swarm_operator.compilation.api import AnyReason
 from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import Action, DropJob, ReleasePod
-from swarm_operator.compilation.model.world import Job, Pod
+from swarm_operator.compilation.model.pods import Job, Pod
 
 
 @dataclass(frozen=True)

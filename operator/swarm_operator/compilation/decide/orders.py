@@ -65,8 +65,12 @@ def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> Star
     round_, slices = assignment.round, len(assignment.slices)
     tasks = s.world.journal.task_shards(round_)
     given = {Folder.TASKS: tasks, Folder.ASSIGNMENT: ()}
-    made = _job(s, ObjectKind.WORK, round_, assignment.attempt, allowance, given)
+    role = ObjectKind.TRAIN if assignment.trains else ObjectKind.WORK
+    made = _job(s, role, round_, assignment.attempt, allowance, given)
     spec = made.run.spec
+    if assignment.trains:
+        assert spec.finetune is not None, "a trainer belongs to a fine-tune"
+        return replace(made, pods=slices, parallel=slices, seconds=START_SECONDS + spec.finetune.deadline_seconds)
     # The limiter may make a pod wait for any time, so the time limits of cells say nothing about the pod's life.
     seconds = POD_SECONDS if made.rates.models else _longest(spec, assignment, tasks)
     return replace(made, pods=slices, parallel=min(spec.swarm.pods, slices), seconds=seconds)

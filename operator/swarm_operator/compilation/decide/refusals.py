@@ -40,7 +40,7 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
 
 def damaged_journal(s: Situation) -> Move | None:
     rounds = sorted(s.world.journal.plans)
-    has_begun = rounds or s.world.journal.is_bound or s.jobs_of(ObjectKind.PLAN, 0)
+    has_begun = rounds or s.world.journal.is_bound or s.jobs_of(0, ObjectKind.PLAN)
     if has_begun and not winner(s) and (gone := sorted(unfetched(s))):
         # Another fetch might bring another commit or other data, and the results would not belong to this run.
         what = "the program's files" if gone[0] == PROGRAM_FILES else f"the examples of data.{gone[0]}"

@@ -12,7 +12,7 @@ from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import Action, KeepAssignment, KeepRecords, OpenRun
-from swarm_operator.compilation.model.roles import fetched
+from swarm_operator.compilation.model.roles import DEALT, fetched
 from swarm_operator.compilation.model.world import NewPlan, PublishedProgram
 from swarm_wire.messages import RunRequest
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
@@ -99,9 +99,9 @@ def scatter(s: Situation) -> Move | None:
     if not s.missing or s.world.run is None:
         return None
     round_ = open_round(s, s.world.run)
-    last, pods = round_.last, s.pods_of(ObjectKind.WORK, round_.number)
+    last, pods = round_.last, s.pods_of(round_.number, *DEALT)
     number = last.assignment.attempt if last else 0
-    job = s.jobs_of(ObjectKind.WORK, round_.number).get(number)
+    job = s.jobs_of(round_.number, *DEALT).get(number)
     if last and job is None and not pods and round_.is_untouched(last):
         # The operator died before it created the attempt's Job, or somebody deleted the Job before it had any result.
         share = round_.left.shared(len(last.assignment.slices))
@@ -138,7 +138,7 @@ def scatter(s: Situation) -> Move | None:
 def plan(s: Situation) -> Move | None:
     """Plans the next round, since no round is open."""
     round_ = s.planned
-    jobs, pods = s.jobs_of(ObjectKind.PLAN, round_), s.pods_of(ObjectKind.PLAN, round_)
+    jobs, pods = s.jobs_of(round_, ObjectKind.PLAN), s.pods_of(round_, ObjectKind.PLAN)
     last = max(jobs, default=0)
     if last and not s.over(jobs[last]):
         return blocked(s, jobs[last]) or under_way(s, wording.planning(s))

@@ -9,8 +9,9 @@ from swarm_engine.slicing import has_failed
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import conditions as reports
 from swarm_operator.compilation.decide.conditions import State
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.roles import ROLES, Folder
-from swarm_operator.compilation.model.world import Job, Pod, World
+from swarm_operator.compilation.model.world import World
 from swarm_operator.settings import Settings
 from swarm_wire.messages import Ending, PlanOutcome, Task
 from swarm_wire.spec.swarm import Swarm
@@ -114,12 +115,12 @@ class Situation:
     def swarm(self) -> Swarm:
         return self.world.run.spec.swarm if self.world.run else Swarm()
 
-    def pods_of(self, kind: ObjectKind, round_: int) -> list[Pod]:
-        return [pod for pod in self.pods if pod.kind is kind and pod.round == round_]
+    def pods_of(self, round_: int, *kinds: ObjectKind) -> list[Pod]:
+        return [pod for pod in self.pods if pod.kind in kinds and pod.round == round_]
 
-    def jobs_of(self, kind: ObjectKind, round_: int) -> dict[int, Job]:
-        """Returns the Jobs of a round, by attempt."""
-        return {job.attempt: job for job in self.jobs if job.kind is kind and job.round == round_}
+    def jobs_of(self, round_: int, *kinds: ObjectKind) -> dict[int, Job]:
+        """Returns the Jobs of a round, by attempt. The attempts at its cells are counted over all job roles."""
+        return {job.attempt: job for job in self.jobs if job.kind in kinds and job.round == round_}
 
     def live(self, pods: Iterable[Pod]) -> list[Pod]:
         """Returns the pods that may still print records."""
@@ -138,7 +139,7 @@ class Situation:
         suspended the Job after it had finished some work. When resumed, it would pay for this work again.
         """
         live, journal = self.live(pod for pod in self.pods if pod.job_uid == job.uid), self.world.journal
-        if any(pod.started for pod in live):
+        if any(pod.has_begun for pod in live):
             return False
         if not job.needed <= {shard.name for shard in journal.shards} | self.world.superfluous:
             return True

@@ -14,9 +14,9 @@ from swarm_operator.compilation.decide.orders import transfer_job
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.waiting import blocked, start
 from swarm_operator.compilation.model.actions import DropJob, StartJob
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.roles import ROLES, destination, fetched
 from swarm_operator.compilation.model.shards import Artifact
-from swarm_operator.compilation.model.world import Job, Pod
 from swarm_operator.compilation.status import ArtifactStatus
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec.git import GitDestination
@@ -96,7 +96,7 @@ class _Stuck:
 def _job(s: Situation, role: ObjectKind, finding: Finding, order: Callable[[int], StartJob]) -> Move:
     """Has one pod do its work. A pod that fails for a reason that may pass is tried again, from some time on slowly."""
     round_ = order(1).round
-    jobs, pods = s.jobs_of(role, round_), s.pods_of(role, round_)
+    jobs, pods = s.jobs_of(round_, role), s.pods_of(round_, role)
     last, stuck = max(jobs, default=0), _Stuck.of(jobs, pods)
     if stuck is not None:
         finding = replace(finding, state=State.STUCK, reason=stuck.reason, message=stuck.message)

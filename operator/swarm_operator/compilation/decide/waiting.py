@@ -13,8 +13,9 @@ from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.moves import Move, release
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import ClaimName, KeepAssignment, StartJob
+from swarm_operator.compilation.model.pods import Job
 from swarm_operator.compilation.model.roles import ROLES
-from swarm_operator.compilation.model.world import Job, World
+from swarm_operator.compilation.model.world import World
 from swarm_wire.words import sentence
 
 START_PATIENCE: Final = 120.0
@@ -70,7 +71,7 @@ def blocked(s: Situation, job: Job) -> Move | None:
     The Job's own status reports no such cause.
     """
     pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
-    if any(pod.started for pod in pods):
+    if any(pod.has_begun for pod in pods):
         return None
     if job.suspended:
         left = limits.time_left(s)

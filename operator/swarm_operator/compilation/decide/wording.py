@@ -8,8 +8,8 @@ from typing import Final
 from swarm_operator.compilation.api import RERUN_AT, ConditionType, Reason
 from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.shards import Artifact
-from swarm_operator.compilation.model.world import Job, Pod
 from swarm_operator.compilation.status import LONGEST, ArtifactGit
 from swarm_wire.messages import PROGRAM_FILES
 from swarm_wire.names import REPORT_FILE, ExitCode, WorkerReason

@@ -8,15 +8,8 @@ from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide import retention
 from swarm_operator.compilation.decide.conditions import State, is_over, settled
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.world import (
-    Compilation,
-    Job,
-    MapRef,
-    Pod,
-    Predecessor,
-    PublishedArtifact,
-    Run,
-)
+from swarm_operator.compilation.model.pods import Job, Pod
+from swarm_operator.compilation.model.world import Compilation, MapRef, Predecessor, PublishedArtifact, Run
 from swarm_operator.settings import Settings
 from swarm_wire.messages import RunRequest
 from swarm_wire.spec.compilation import CompilationSpec

@@ -15,9 +15,10 @@ from swarm_operator.compilation.interpret import spending
 from swarm_operator.compilation.interpret.output import Output
 from swarm_operator.compilation.interpret.records import MAP_BYTES, bound_of, finished, plan_of, pushed_of, snapshots_of
 from swarm_operator.compilation.interpret.spending import NOTHING
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Journal
-from swarm_operator.compilation.model.world import Harvest, NewPlan, Pod
+from swarm_operator.compilation.model.world import Harvest, NewPlan
 from swarm_wire.messages import Pending
 from swarm_wire.names import ExitCode
 from swarm_wire.records import Framed, Record, RecordKind, Sealed

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from swarm_operator.compilation.interpret.records import finished
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Journal
-from swarm_operator.compilation.model.world import Pod
 from swarm_wire.message_base import MOST
 from swarm_wire.pod_output import Reader, Transcript
 from swarm_wire.records import Bounds, Framed, RecordKind, Sealed

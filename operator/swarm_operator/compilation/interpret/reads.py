@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Final, Self
 
 from swarm_operator.compilation.interpret.output import Output
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.shards import Journal
-from swarm_operator.compilation.model.world import Pod
 from swarm_operator.settings import MEBIBYTE, Settings
 from swarm_wire.records import RecordKind
 

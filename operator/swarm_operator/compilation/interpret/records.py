@@ -8,8 +8,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.shards import Artifact
-from swarm_operator.compilation.model.world import NewPlan, Pod
+from swarm_operator.compilation.model.world import NewPlan
 from swarm_wire.messages import (
     ArtifactHeader,
     Bound,

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from swarm_engine import accounts
 from swarm_operator.compilation.interpret.output import Output
+from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.roles import ROLES
 from swarm_operator.compilation.model.shards import Journal
-from swarm_operator.compilation.model.world import Job, Pod
 from swarm_wire.names import ExitCode
 from swarm_wire.records import RecordKind
 from swarm_wire.spending import Booked, Spending

@@ -8,11 +8,11 @@ from swarm_operator.compilation.interpret.course import Course, Objects, Reading
 from swarm_operator.compilation.interpret.harvest import harvest
 from swarm_operator.compilation.interpret.output import Output
 from swarm_operator.compilation.interpret.spending import vanished
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.shards import Journal, Shard
 from swarm_operator.compilation.model.world import (
     AssignmentMap,
     Harvest,
-    Pod,
     Predecessor,
     PublishedArtifact,
     PublishedProgram,

@@ -14,6 +14,10 @@ JOB_NAME_LIMIT: Final = 52
 _SHORT: Final = 30
 CONTAINER: Final = "worker"
 """Name of the container in each pod, which runs the plan or the worker."""
+STAGE: Final = "stage"
+"""Name of the container that writes what a trainer reads."""
+TRAINER: Final = "trainer"
+"""Name of the container with the user's trainer."""
 STRIKES_FILE: Final = "strikes.json.z"
 """Key of the strikes in an assignment's ConfigMap."""
 

@@ -13,6 +13,7 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.data import SETS
 from swarm_wire.spec.git import GitDestination, GitRepository
 from swarm_wire.spec.references import SecretKeyRef
+from swarm_wire.spec.trainer import Trainer
 
 
 class Folder(StrEnum):
@@ -65,6 +66,7 @@ class Role:
         is_dealt: whether the pods run cells that a plan has requested. Then only results of these cells count.
         repository: finds the git repository whose credentials the pods mount; None for pods without git. Pods with git
             run the git image, all others the worker image.
+        trains: whether the user's trainer runs before the pods' own container.
     """
 
     letter: str
@@ -79,6 +81,7 @@ class Role:
     secrets: Callable[[CompilationSpec], dict[str, SecretKeyRef]] = lambda spec: {}
     is_dealt: bool = False
     repository: Callable[[CompilationSpec], GitRepository | None] | None = None
+    trains: bool = False
 
     @property
     def prints(self) -> frozenset[RecordKind]:
@@ -96,6 +99,11 @@ def destination(spec: CompilationSpec) -> GitDestination | None:
     return spec.artifact.git
 
 
+def trainer_of(spec: CompilationSpec) -> Trainer | None:
+    """Returns the program of the user that trains; None if no pod trains."""
+    return spec.finetune.trainer if spec.finetune is not None else None
+
+
 def fetched(spec: CompilationSpec) -> dict[str, str]:
     """Returns the URLs of what a run fetches before its first plan, by the values of `Snapshot.of`."""
     program = source(spec)
@@ -108,6 +116,12 @@ def _of_models(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
 
 def _of_urls(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
     return {names.url_options_env(name): key for name, key in spec.data.url_secrets.items()} | _of_depot(spec)
+
+
+def _of_weights(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
+    trainer = trainer_of(spec)
+    given = trainer.output.options if trainer is not None else None
+    return ({} if given is None else {names.ENV_WEIGHTS_OPTIONS: given.secret}) | _of_depot(spec)
 
 
 def _of_depot(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
@@ -138,6 +152,18 @@ ROLES: Final[Mapping[ObjectKind, Role]] = {
         runs_code=True,
         secrets=_of_models,
         is_dealt=True,
+    ),
+    ObjectKind.TRAIN: Role(
+        letter="t",
+        command="deliver",
+        mounts=(Folder.TASKS, Folder.ASSIGNMENT),
+        environment=(),
+        singly=frozenset({RecordKind.RESULT, RecordKind.BOOKED}),
+        together=frozenset(),
+        retried=Retried.CELLS,
+        secrets=_of_weights,
+        is_dealt=True,
+        trains=True,
     ),
     ObjectKind.FETCH: Role(
         letter="f",
@@ -173,3 +199,5 @@ ROLES: Final[Mapping[ObjectKind, Role]] = {
     ),
 }
 """The job roles, by the value of LABEL_ROLE on Jobs and pods."""
+DEALT: Final = tuple(kind for kind, role in ROLES.items() if role.is_dealt)
+"""The job roles whose pods run the cells of a round."""

@@ -27,22 +27,15 @@ from swarm_operator.compilation.api import (
     Reason,
 )
 from swarm_operator.compilation.model import object_names
-from swarm_operator.compilation.model.object_names import CONTAINER
+from swarm_operator.compilation.model.object_names import CONTAINER, TRAINER
+from swarm_operator.compilation.model.pods import Job, Pod, Trouble
 from swarm_operator.compilation.model.roles import ROLES
-from swarm_operator.compilation.model.world import (
-    Compilation,
-    Job,
-    Key,
-    MapRef,
-    Pod,
-    PublishedArtifact,
-    PublishedProgram,
-    Trouble,
-)
+from swarm_operator.compilation.model.world import Compilation, Key, MapRef, PublishedArtifact, PublishedProgram
 from swarm_operator.compilation.status import Status
 from swarm_wire.names import PROGRAM_FILE
 from swarm_wire.pod_output import parse_commit
 from swarm_wire.spending import UNLIMITED, Allowance
+from swarm_wire.words import printable
 
 Object = Mapping[str, Any]
 
@@ -157,9 +150,10 @@ def pod(found: Object) -> Pod:
     """Converts a pod. A pod that lacks the operator's labels belongs to no run, and the operator releases it."""
     metadata, status = found["metadata"], found.get("status") or {}
     labels = metadata.get("labels") or {}
-    container = _container(status)
+    container, own = _current(status), _own(status)
     state: Object = container.get("state") or {}
     ended: Object = state.get("terminated") or {}
+    has_own = state if container is own else {}
     phase = status.get("phase")
     conditions = status.get("conditions") or ()
     bare = Pod(
@@ -174,14 +168,16 @@ def pod(found: Object) -> Pod:
         job_uid="",
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         held=FINALIZER in (metadata.get("finalizers") or ()),
-        started=bool(state.get("running") or ended) and ended.get("reason") not in NEVER_RAN,
+        started=_has_run(has_own),
+        prepares=container is not own and _has_run(state),
         # Kubernetes never starts an ended container again. The pod's phase changes up to a second after that end.
         ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
         deleted_at=moment(metadata.get("deletionTimestamp")),
         finished_at=moment(ended.get("finishedAt")) or _transition(conditions),
-        exit_code=ended.get("exitCode"),
+        # The exit codes of the user's trainer have no meaning here.
+        exit_code=None if container.get("name") == TRAINER else ended.get("exitCode"),
         disrupted=_is(conditions, "DisruptionTarget"),
-        failure=_failure(status, ended, _resources(found)),
+        failure=_failure(status, container, found),
         trouble=_trouble(state, conditions),
     )
     try:
@@ -253,14 +249,31 @@ def published_program(found: Object) -> PublishedProgram:
 
 def termination_message(found: Object) -> str | None:
     """Returns what the container of a pod has left at its end; None before its end."""
-    state: Object = _container(found.get("status") or {}).get("state") or {}
+    state: Object = _current(found.get("status") or {}).get("state") or {}
     text = (state.get("terminated") or {}).get("message")
     return None if text is None else str(text)
 
 
-def _container(status: Object) -> Object:
+def _own(status: Object) -> Object:
+    """Returns the status of the container that prints records."""
     found = status.get("containerStatuses") or ()
     return next((container for container in found if container.get("name") == CONTAINER), {})
+
+
+def _current(status: Object) -> Object:
+    """Returns the status of the container whose turn it is: the first that has not ended well, else the last."""
+    before: Iterable[Object] = status.get("initContainerStatuses") or ()
+    for container in before:
+        ended = (container.get("state") or {}).get("terminated")
+        if ended is None or ended.get("exitCode") != 0:
+            return container
+    return _own(status)
+
+
+def _has_run(state: Object) -> bool:
+    """Whether a container runs or has run."""
+    ended: Object = state.get("terminated") or {}
+    return bool(state.get("running") or ended) and ended.get("reason") not in NEVER_RAN
 
 
 def _never(found: Object) -> bool:
@@ -282,17 +295,25 @@ def _transition(conditions: Iterable[Object]) -> datetime | None:
     return max(moments, default=None)
 
 
-def _resources(found: Object) -> Object:
+def _resources(found: Object, name: str) -> Object:
     """Returns the resources of a pod's container, as the API server admitted the pod."""
-    containers = (found.get("spec") or {}).get("containers") or ()
-    return next((each.get("resources") or {} for each in containers if each.get("name") == CONTAINER), {})
+    spec = found.get("spec") or {}
+    containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    return next((each.get("resources") or {} for each in containers if each.get("name") == name), {})
 
 
-def _failure(status: Object, ended: Object, resources: Object) -> str:
-    """Returns how a pod ended, such as "OOMKilled (exit code 137)".
+def _failure(status: Object, container: Object, found: Object) -> str:
+    """Returns how a pod ended, such as "OOMKilled (exit code 137)"."""
+    name, ended = str(container.get("name") or CONTAINER), (container.get("state") or {}).get("terminated") or {}
+    if name != TRAINER or not ended or status.get("reason"):
+        return _how(status, ended, _resources(found, name), "spec.swarm")
+    how = _how(status, ended, _resources(found, name), "spec.finetune.trainer")
+    said = str(ended.get("message") or "").strip().rpartition("\n")[2]
+    return f"the trainer ended: {how}" + (f"; its last line: {printable(said)[:300]}" if said else "")
 
-    A kubelet may not know that memory was the cause.
-    """
+
+def _how(status: Object, ended: Object, resources: Object, field: str) -> str:
+    """Returns how a container ended. A kubelet may not know that memory was the cause."""
     if status.get("reason"):
         return f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
     if not ended:
@@ -300,21 +321,21 @@ def _failure(status: Object, ended: Object, resources: Object) -> str:
     number, reason = ended.get("exitCode"), ended.get("reason")
     code = f"exit code {number}"
     if reason == OUT_OF_MEMORY:
-        return f"{reason} ({code}): {_memory(resources)}"
+        return f"{reason} ({code}): {_memory(resources, field)}"
     if number == KILLED and reason == "Error":
-        return f"{code}, killed: perhaps it had too little memory; {_memory(resources)}"
+        return f"{code}, killed: perhaps it had too little memory; {_memory(resources, field)}"
     return f"{reason} ({code})" if reason and reason not in ("Error", "Completed") else code
 
 
-def _memory(resources: Object) -> str:
+def _memory(resources: Object, field: str) -> str:
     """Tells people how much memory a pod had, and which field raises it.
 
     Without a limit, the node's memory is the limit.
     """
-    for field in ("limits", "requests"):
-        if (given := (resources.get(field) or {}).get("memory")) is not None:
-            return f"raise spec.swarm.resources.{field}.memory, which was {given}"
-    return "set spec.swarm.resources.requests.memory"
+    for kind in ("limits", "requests"):
+        if (given := (resources.get(kind) or {}).get("memory")) is not None:
+            return f"raise {field}.resources.{kind}.memory, which was {given}"
+    return f"set {field}.resources.requests.memory"
 
 
 def _trouble(state: Object, conditions: Iterable[Object]) -> Trouble | None:

@@ -14,16 +14,8 @@ from swarm_operator.cluster.resources import CONFIG_MAPS, EVENTS, JOBS, MANAGER,
 from swarm_operator.compilation.api import COMPILATIONS, LABEL_MANAGED_BY, LABEL_UID, ObjectKind
 from swarm_operator.compilation.interpret.course import Course, Objects, course, predecessor, reading
 from swarm_operator.compilation.interpret.world import Facts, interpreted, journals, pods_of_the_run
-from swarm_operator.compilation.model.world import (
-    Job,
-    Key,
-    MapRef,
-    Pod,
-    Predecessor,
-    PublishedArtifact,
-    PublishedProgram,
-    World,
-)
+from swarm_operator.compilation.model.pods import Job, Pod
+from swarm_operator.compilation.model.world import Key, MapRef, Predecessor, PublishedArtifact, PublishedProgram, World
 from swarm_operator.compilation.observe import objects
 from swarm_operator.compilation.observe.config_maps import MapReader
 from swarm_operator.compilation.observe.pod_logs import LogReader

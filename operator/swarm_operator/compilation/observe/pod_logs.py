@@ -14,8 +14,9 @@ from swarm_operator.compilation.interpret.output import Output, transcribed
 from swarm_operator.compilation.interpret.reads import OUTPUT_BYTES, Reads, is_due, is_open, is_urgent
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.object_names import CONTAINER
+from swarm_operator.compilation.model.pods import Pod
 from swarm_operator.compilation.model.shards import Journal
-from swarm_operator.compilation.model.world import Key, Pod
+from swarm_operator.compilation.model.world import Key
 from swarm_operator.settings import MEBIBYTE, Settings
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,11 @@
 """A fine-tune, which is a job outside of the cluster. A worker looks at it now and then, and no process waits."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import dspy
 
 from swarm_wire.messages import Cell, EffectKind, Outcome, Pending, Result, Task
 from swarm_wire.records import Record, RecordKind
@@ -23,11 +26,11 @@ WEIGHT = 8
 class FineTune:
     """The effect of a fine-tune. It has one cell, whose value is the tuned model. Scouts do not find it."""
 
-    kind = EffectKind.FINETUNE
     unresolved = False
 
     def __init__(self, order: Order) -> None:
         self.order, self.digest = order, order.key
+        self.kind = EffectKind.TRAIN if order.is_trained_here else EffectKind.FINETUNE
         self.keys = [self.digest]
 
     def is_known(self, store: Store) -> bool:
@@ -78,17 +81,20 @@ def make_work(task: Task, blobs: dict[str, bytes], codec: Codec) -> FineTuneWork
 class TrainingJob:
     """What stock DSPy's `LM.finetune` returns, as far as optimizers use it."""
 
-    def __init__(self, lm: Any, needed: Any) -> None:
-        self._lm, self._needed = lm, needed
+    def __init__(self, lm: dspy.LM, order: Order, need: Callable[[FineTune], Value]) -> None:
+        self._lm, self._order, self._need = lm, order, need
         self.thread = self
 
     def result(self, timeout: float | None = None) -> Any:
         """Returns the LM of the tuned model. It ends the process if the model is not there yet."""
-        outcome, value = self._needed()
+        outcome, value = self._need(FineTune(self._order))
+        if outcome is Outcome.OK and self._order.is_trained_here:
+            outcome, value = self._need(FineTune(self._order.served(TunedModel.model_validate(value))))
         if outcome is not Outcome.OK:
             return value
         tuned = TunedModel.model_validate(value)
         tuning.here().made[tuned.model] = tuned
-        return self._lm.copy(model=tuned.model)
+        elsewhere = {"api_base": tuning.here().address} if tuned.weights is not None else {}
+        return self._lm.copy(model=tuned.model, **elsewhere)
 
     def join(self, timeout: float | None = None) -> None: ...

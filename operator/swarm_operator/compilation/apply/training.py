@@ -1,0 +1,90 @@
+"""Adds the user's trainer to a pod (pure).
+
+Three containers run one after the other: `stage` writes what the trainer reads, the trainer trains, and the pod's own
+container keeps the result. The trainer gets no API key, and no folder of the run but its own two.
+"""
+
+from typing import Final
+
+from swarm_operator.compilation.apply.metadata import Manifest
+from swarm_operator.compilation.model import object_names
+from swarm_operator.compilation.model.actions import StartJob
+from swarm_operator.compilation.model.roles import trainer_of
+from swarm_wire import names
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spec.trainer import Trainer
+
+WRITABLE: Final = frozenset({str(names.FINETUNE_DIR), str(names.OUT_DIR), str(names.WEIGHTS_DIR)})
+"""Folders of a pod with a trainer to which its containers write."""
+SCRATCH: Final = "scratch"
+GPU: Final = "nvidia.com/gpu"
+
+
+def volumes(spec: CompilationSpec) -> dict[str, Manifest]:
+    """Returns the further volumes of a pod with a trainer, by mount path."""
+    trainer = trainer_of(spec)
+    assert trainer is not None, "the pod has a trainer"
+    mounted: dict[str, Manifest] = {str(names.FINETUNE_DIR): {"emptyDir": {}}, str(names.OUT_DIR): {"emptyDir": {}}}
+    if (base := trainer.base.volume) is not None:
+        claim = {"claimName": base.claim_name, "readOnly": True}
+        mounted[str(names.VOLUMES_DIR / base.claim_name)] = {"persistentVolumeClaim": claim}
+    if (kept := trainer.output.persistent_volume_claim) is not None:
+        mounted[str(names.WEIGHTS_DIR)] = {"persistentVolumeClaim": {"claimName": kept.claim_name}}
+    return mounted
+
+
+def environment(spec: CompilationSpec) -> dict[str, str]:
+    """Returns the further variables of the containers of ours."""
+    trainer = trainer_of(spec)
+    return {names.ENV_WEIGHTS: trainer.output.url} if trainer is not None and trainer.output.url else {}
+
+
+def pod(made: Manifest, order: StartJob, variables: list[Manifest]) -> Manifest:
+    """Returns the spec of a pod with the containers that come before its own.
+
+    Args:
+        variables: the environment of the trainer.
+    """
+    trainer = trainer_of(order.run.spec)
+    assert trainer is not None, "the pod has a trainer"
+    [own] = made["containers"]
+    placed: Manifest = {}
+    if trainer.node_selector:
+        placed["nodeSelector"] = dict(trainer.node_selector)
+    if trainer.tolerations:
+        dumped = (each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in trainer.tolerations)
+        placed["tolerations"] = list(dumped)
+    return {
+        **made,
+        **placed,
+        "initContainers": [
+            {**own, "name": object_names.STAGE, "args": ["stage"]},
+            _trainer(trainer, order, own, variables),
+        ],
+        # Weights of a base may be of any size, so this folder has no limit of its own.
+        "volumes": [*made["volumes"], {"name": SCRATCH, "emptyDir": {}}],
+    }
+
+
+def _trainer(trainer: Trainer, order: StartJob, own: Manifest, variables: list[Manifest]) -> Manifest:
+    shared = {str(names.FINETUNE_DIR): True, str(names.OUT_DIR): False}
+    if (base := trainer.base.volume) is not None:
+        shared[str(names.VOLUMES_DIR / base.claim_name)] = True
+    gpus = {GPU: str(trainer.gpus)} if trainer.gpus else {}
+    mounts = [
+        {**each, "readOnly": shared[path]} for each in own["volumeMounts"] if (path := each["mountPath"]) in shared
+    ]
+    plain = {"HOME": "/tmp", names.ENV_FINETUNE_DIR: str(names.FINETUNE_DIR), names.ENV_OUT_DIR: str(names.OUT_DIR)}
+    return {
+        "name": object_names.TRAINER,
+        "image": trainer.image or order.run.image,
+        **({"command": list(trainer.command)} if trainer.command else {}),
+        "env": [*({"name": name, "value": value} for name, value in plain.items()), *variables],
+        "resources": {
+            "requests": {**trainer.resources.requested, **gpus},
+            "limits": {**trainer.resources.limits, **gpus},
+        },
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*mounts, {"name": SCRATCH, "mountPath": "/tmp"}],
+    }

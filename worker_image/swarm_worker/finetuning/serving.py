@@ -1,0 +1,88 @@
+"""Waits until a server answers for a trained model, and has vLLM load its adapter if the spec says so.
+
+vLLM: https://docs.vllm.ai/en/latest/features/lora.html
+"""
+
+import httpx
+import openai
+
+from swarm_wire.messages import Pending
+from swarm_wire.names import WorkerReason
+from swarm_wire.spec.trainer import Serving
+from swarm_wire.tuned import TunedModel
+from swarm_wire.words import printable
+from swarm_worker.errors import BadInput
+from swarm_worker.finetuning.weights import ADAPTER
+
+FIRST, LONGEST = 2, 600
+"""Seconds until the second look, and between two looks at most."""
+
+
+def look(
+    client: openai.OpenAI,
+    serving: Serving,
+    tuned: TunedModel,
+    key: str,
+    before: Pending | None,
+    *,
+    now: float,
+    deadline: float,
+) -> TunedModel | Pending:
+    """Returns the model if a server has it, or a record for the journal.
+
+    Raises BadInput if that takes longer than `deadline` seconds from the first look.
+    """
+    name = tuned.model.partition("/")[2]
+    number = before.number if before else 0
+    until = float(before.handle["until"]) if before else now + deadline
+    with client.with_options(max_retries=0, timeout=60.0) as asked:
+        said = _missing(asked, name)
+        if said and serving.load is not None:
+            said = _loaded(asked, serving, tuned, name) or _missing(asked, name)
+    if not said:
+        return tuned
+    message = f"no server at {tuned.endpoint} has the model {name} yet ({said}). Its weights are in {_place(tuned)}"
+    if now < until:
+        return Pending(
+            key=key,
+            number=number + 1,
+            retry_after=min(LONGEST, FIRST << min(number, 10)),
+            handle={"until": str(until)},
+            message=printable(message)[:500],
+        )
+    raise BadInput(
+        WorkerReason.FINE_TUNE_TIMED_OUT,
+        f"after finetune.deadlineSeconds, {message}. Serve it under this name, and begin a new run: it uses the same "
+        "weights.",
+    )
+
+
+def _missing(client: openai.OpenAI, name: str) -> str:
+    """Returns why the server does not have the model; an empty text if it has."""
+    try:
+        listed = [model.id for model in client.models.list()]
+    except openai.OpenAIError as error:
+        return f"it does not list its models: {_said(error)}"
+    return "" if name in listed else f"it has {', '.join(listed)[:200] or 'none'}"
+
+
+def _loaded(client: openai.OpenAI, serving: Serving, tuned: TunedModel, name: str) -> str:
+    """Asks vLLM to load an adapter. Returns why it does not; an empty text if it has loaded the adapter."""
+    assert tuned.weights is not None, "a trainer has trained it"
+    folder = tuned.weights.place.rpartition("/")[2]
+    path = f"{(serving.folder or '').rstrip('/')}/{folder}/{ADAPTER}"
+    try:
+        client.post(
+            "/load_lora_adapter", body={"lora_name": name, "lora_path": path}, cast_to=httpx.Response, options={}
+        )
+    except openai.OpenAIError as error:
+        return f"it does not load {path}: {_said(error)}"
+    return ""
+
+
+def _place(tuned: TunedModel) -> str:
+    return tuned.weights.place if tuned.weights else "an unknown place"
+
+
+def _said(error: openai.OpenAIError) -> str:
+    return printable(" ".join(str(error).split()))[:200]
