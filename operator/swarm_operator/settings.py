@@ -27,8 +27,8 @@ class Settings(BaseModel):
     image_pull_policy: str = Field("", description="Of those images. Empty: Kubernetes' default.")
     allowed_images: tuple[str, ...] = Field(
         (),
-        description="What spec.image may be, as patterns with * and ?, comma-separated; worker_image always may. "
-        "Empty: anything.",
+        description="What spec.image and finetune.trainer.image may be, as patterns with * and ?, comma-separated; "
+        "worker_image always may. Empty: anything.",
     )
     allowed_service_accounts: tuple[str, ...] = Field(
         (),

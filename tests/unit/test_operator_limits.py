@@ -480,6 +480,13 @@ def test_a_change_of_rate_limits_continues_the_run(limits: Any) -> None:
     assert other.continued(before.request).run_id != RUN_ID
 
 
+def trained_by(image: str) -> dict[str, Any]:
+    """Returns the fields of a spec whose model a trainer trains."""
+    output, base = {"url": "s3://models/adapters"}, {"name": "small", "path": "/base"}
+    trainer = {"image": image, "base": base, "output": output, "serving": {"endpoint": "http://vllm/v1"}}
+    return {"optimizer": {"bootstrapFinetune": {}}, "finetune": {"trainer": trainer}}
+
+
 @pytest.mark.parametrize(
     ("changes", "allowed"),
     [
@@ -488,6 +495,8 @@ def test_a_change_of_rate_limits_continues_the_run(limits: Any) -> None:
         ({"image": None}, True),
         ({"image": "registry.example/other/worker:1"}, False),
         ({"image": "evil.example/registry.example/team/worker:1"}, False),
+        (trained_by("registry.example/team/trl:1"), True),
+        (trained_by("registry.example/other/trl:1"), False),
         ({"swarm": {"serviceAccountName": "swarm-a"}}, True),
         ({"swarm": {"serviceAccountName": "admin"}}, False),
         ({"swarm": {}}, True),
@@ -505,7 +514,9 @@ def test_an_administrator_restricts_images_and_service_accounts(changes: dict[st
     assert [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, StartJob)]
 
 
-@pytest.mark.parametrize("forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}], ids=str)
+@pytest.mark.parametrize(
+    "forged", [{"image": "evil"}, {"swarm": {"serviceAccountName": "admin"}}, trained_by("evil")], ids=str
+)
 def test_a_forged_request_of_a_run_does_not_bypass_allowed_images_and_service_accounts(forged: dict[str, Any]) -> None:
     settings = Settings(allowed_images=(IMAGE,), allowed_service_accounts=("swarm-?",))
     honest = run()

@@ -9,6 +9,7 @@ from swarm_operator.compilation.decide.endings import winner
 from swarm_operator.compilation.decide.moves import Move, fail, give_up
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.transfers import unfetched
+from swarm_operator.compilation.model.roles import trainer_of
 from swarm_operator.settings import MEBIBYTE
 from swarm_wire.messages import PROGRAM_FILES, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS
@@ -62,10 +63,14 @@ def restricted(s: Situation) -> Move | None:
         return None
     # Any user with write access to ConfigMaps can write the RunRequest, from which the operator makes pods. So this
     # rule checks the RunRequest as well as the spec.
+    specs = [spec, *([run.spec] if run else [])]
     images = [spec.image, *([run.image] if run else [])]
-    accounts = [each.swarm.service_account_name for each in (spec, *([run.spec] if run else []))]
+    trainers = [trainer.image for each in specs if (trainer := trainer_of(each)) is not None]
+    accounts = [each.swarm.service_account_name for each in specs]
+    allowed_images = settings.allowed_images and (settings.worker_image, *settings.allowed_images)
     for field, values, allowed in (
-        ("image", images, settings.allowed_images and (settings.worker_image, *settings.allowed_images)),
+        ("image", images, allowed_images),
+        ("finetune.trainer.image", trainers, allowed_images),
         ("swarm.serviceAccountName", accounts, settings.allowed_service_accounts),
     ):
         for value in filter(None, values):
