@@ -41,6 +41,23 @@ class Retention(Message):
         )
 
 
+class Weights(Message):
+    """What a trainer has made, and from what."""
+
+    revision: str = ""
+    """Commit of the base's Hugging Face repository; empty if the base is a folder."""
+    place: str
+    """URL of the folder. A folder on a claim has a URL of the form pvc://claim/folder."""
+    kind: str
+    """adapter: an adapter of the base. model: a whole model."""
+    sha256: str
+    """sha256 of the folder's manifest.json, which has the sha256 of each file."""
+    bytes: Figure
+    """Size of all files."""
+    metrics: dict[str, float] = Field({})
+    """What the trainer says of the training, such as its loss."""
+
+
 class TunedModel(Message):
     """A model that the run has had fine-tuned."""
 
@@ -57,22 +74,5 @@ class TunedModel(Message):
     """Tokens of rows and epochs."""
     usd: Score = None
     """Price of the training; None if it is not known."""
-    weights: "Weights | None" = None
+    weights: Weights | None = None
     """Where a trainer's result is; None if the provider keeps the model."""
-
-
-class Weights(Message):
-    """What a trainer has made, and from what."""
-
-    revision: str = ""
-    """Commit of the base's Hugging Face repository; empty if the base is a folder."""
-    place: str
-    """URL of the folder. A folder on a claim has a URL of the form pvc://claim/folder."""
-    kind: str
-    """adapter: an adapter of the base. model: a whole model."""
-    sha256: str
-    """sha256 of the folder's manifest.json, which has the sha256 of each file."""
-    bytes: Figure
-    """Size of all files."""
-    metrics: dict[str, float] = Field({})
-    """What the trainer says of the training, such as its loss."""

@@ -8,11 +8,28 @@ from pathlib import Path
 
 from swarm_wire.names import PROGRAM_FILE
 from swarm_wire.report import Report
+from swarm_wire.spec.compilation import CompilationSpec
+from swarm_worker.errors import BadInput
 from swarm_worker.local.documents import Manifest
 from swarm_worker.local.driver import Driver, OfAnotherState, Watcher
 from swarm_worker.local.fetching import with_data, with_files
 from swarm_worker.local.folder import JournalFolder
 from swarm_worker.local.processes import Processes
+from swarm_worker.local.reasons import LocalReason
+
+
+def _check_trainer(spec: CompilationSpec) -> None:
+    """Raises BadInput if this machine cannot run the trainer of a spec."""
+    trainer = spec.finetune.trainer if spec.finetune is not None else None
+    if trainer is None:
+        return
+    wrong = {
+        "base.volume is on a volume of the cluster. To run here, write base.path.": trainer.base.volume is not None,
+        "command is missing, and this machine runs no image. Write the trainer's command.": not trainer.command,
+    }
+    for problem, is_so in wrong.items():
+        if is_so:
+            raise BadInput(LocalReason.NEEDS_CLUSTER, f"spec.finetune.trainer.{problem}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,7 @@ def compile_here(
     Raises RunFailed, Stopped, BadInput if the folder cannot be used or program or data cannot be fetched, and
     DataUnreachable if the server of data does not answer.
     """
+    _check_trainer(manifest.spec)
     manifest, folder = with_files(manifest), JournalFolder(journal)
     with folder.locked(), with_data(manifest, folder.root) as manifest:
         processes = Processes(folder, manifest, logged)

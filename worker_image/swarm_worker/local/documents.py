@@ -160,6 +160,8 @@ def with_endpoint(manifest: Manifest, url: str) -> Manifest:
     written = manifest.spec.as_written()
     for model in written["models"].values():
         model["endpoint"] = url
+    if (trainer := (written.get("finetune") or {}).get("trainer")) is not None:
+        trainer["serving"]["endpoint"] = url
     try:
         return replace(manifest, spec=CompilationSpec.model_validate(written))
     except ValidationError as error:
@@ -290,16 +292,6 @@ def _refuse_volumes(spec: CompilationSpec, written: _Written) -> None:
                 f"volume of claim {volume.claim_name!r} is in a cluster, where this machine cannot read it. To run "
                 f"here, copy {volume.path} from the volume, and write data.{name} as path: FILE.",
             )
-    trainer = spec.finetune.trainer if spec.finetune is not None else None
-    if trainer is not None and (trainer.base.volume is not None or not trainer.command):
-        lines = "spec", "finetune", "trainer"
-        what = "base.volume is in a cluster: write base.path"
-        if not trainer.command:
-            what = "command is missing: this machine runs no image, so write the trainer's command"
-        raise BadInput(
-            LocalReason.NEEDS_CLUSTER,
-            f"{written.path}: line {written.line(*lines)}: spec.finetune.trainer.{what}.",
-        )
 
 
 def _config_map(name: str, keys: set[str] | None, found: _Documents, path: Path) -> dict[str, bytes]:
