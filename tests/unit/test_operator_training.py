@@ -67,9 +67,22 @@ def test_each_training_has_a_pod_of_its_own_which_may_live_until_the_deadline() 
     assert order.seconds == START_SECONDS + HOUR
 
 
+def test_trainings_never_share_a_pod_even_if_the_swarm_has_one() -> None:
+    alone, run = of({**given(), "swarm": {"pods": 1}})
+    kept, order = [
+        action
+        for action in decide(world(planned(0, ASKED), compilation=alone, run=run), NOW, SETTINGS).actions
+        if action != CLAIM
+    ]
+    assert [len(slice_) for slice_ in kept.assignment.slices] == [1, 1]  # type: ignore[union-attr]
+    assert (order.pods, order.parallel) == (2, 2)  # type: ignore[union-attr]
+
+
 def test_other_cells_of_a_round_run_after_its_trainings() -> None:
     other = task(0, cells=3).model_copy(update={"digest": "f" * 32})
-    both = [shard(ObjectKind.TASKS, 0, 1, tasks=(ASKED, other)), planned(0, ASKED)[1]]
+    [end] = planned(0, ASKED)[1].plans
+    end = end.model_copy(update={"tasks": [ASKED.digest, other.digest]})
+    both = [shard(ObjectKind.TASKS, 0, 1, tasks=(ASKED, other)), shard(ObjectKind.RESULTS, 0, 1, plans=(end,))]
     seen = world(both, compilation=COMPILATION, run=RUN)
     [kept] = [action for action in decide(seen, NOW, SETTINGS).actions if isinstance(action, KeepAssignment)]
     assert kept.assignment.trains

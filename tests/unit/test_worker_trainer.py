@@ -202,7 +202,9 @@ def test_looks_become_rarer_until_the_deadline(server: Server) -> None:
     assert isinstance(first, Pending)
     second = server.look(Serving(), first, now=50.0)
     assert isinstance(second, Pending)
-    assert (first.retry_after, second.retry_after) == (2, 4)
+    third = server.look(Serving(), second, now=60.0)
+    assert isinstance(third, Pending)
+    assert (first.retry_after, second.retry_after, third.retry_after) == (2, 4, 8)
     assert "it has base" in second.message
     with pytest.raises(BadInput, match=r"Serve it under this name") as caught:
         server.look(Serving(), second, now=100.0)
