@@ -86,3 +86,24 @@ def test_the_spending_of_an_ended_pod_is_counted_once() -> None:
     kept = Journal([shard(ObjectKind.RESULTS, 0, booked=booked)])
     assert harvested(kept, *pods) == []
     assert (kept.accounts.total, kept.accounts.repeated) == (Spending(calls=10), 2)
+
+
+TRAINED = Commit(nonce="n", exit_code=0, spent=Spending(calls=0, tokens=70))
+TRAININGS: list[tuple[str, dict[str, Any], Spending, int]] = [
+    ("a training has spent what it says", {"commit": TRAINED, "exit_code": 0}, Spending(tokens=70), 0),
+    ("a trainer that failed has spent nothing", {"started": False, "prepares": True, "ended": True}, Spending(), 0),
+    ("a killed training repeats no LM call", {"exit_code": 137}, Spending(calls=9), 0),
+]
+
+
+@pytest.mark.parametrize(("fields", "cost", "repeated"), [row[1:] for row in TRAININGS], ids=[r[0] for r in TRAININGS])
+def test_trainings_count_against_the_limits_of_the_run(fields: dict[str, Any], cost: Spending, repeated: int) -> None:
+    found = pod(job(ObjectKind.TRAIN, 0), allowance=Allowance(calls=9), **fields)
+    booked = spending.closing(printed_by(found, []), Journal(), 8)
+    assert booked is not None
+    assert (booked.spent, booked.repeated, booked.final) == (cost, repeated, True)
+
+
+def test_a_killed_training_without_limits_books_no_lm_calls() -> None:
+    found = pod(job(ObjectKind.TRAIN, 0), exit_code=137)
+    assert spending.closing(printed_by(found, []), Journal(), 8) is None

@@ -107,7 +107,7 @@ class Training:
 
     def stage(self, given: Path) -> None:
         """Writes rows and parameters. Raises AllowanceSpent if the run may not pay for them."""
-        self.budget.pay(self._cost(self.order.tokens))
+        self.budget.check(self._cost(self.order.tokens))
         (given / "data.jsonl").write_bytes(self.order.rows + b"\n")
         parameters = {"key": self.order.key, "name": self.name, "seed": self._finetune.seed, "base": self._base()}
         text = json.dumps({**parameters, "parameters": self._parameters()}, indent=1, ensure_ascii=False)
@@ -149,7 +149,9 @@ class Training:
                 self.process.say(f"{path} is left out: only {', '.join(sorted(weights.SUFFIXES))} are kept")
             self.storage.put(manifest, out)
         tuned = self._told(manifest)
-        usage = Usage(prompt_tokens=tuned.tokens, micro_usd=self._cost(tuned.tokens).micro_usd)
+        cost = self._cost(tuned.tokens)
+        self.budget.count(cost)
+        usage = Usage(prompt_tokens=tuned.tokens, micro_usd=cost.micro_usd)
         result = Result(key=self.order.key, outcome=Outcome.OK, usage=usage)
         self.process.put(
             Record(RecordKind.RESULT, result.to_header(), Codec({}).dumps((Outcome.OK, tuned.to_header())))

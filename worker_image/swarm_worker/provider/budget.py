@@ -115,6 +115,16 @@ class Budget:
             self._aside -= cost
             self._lock.notify_all()
 
+    def check(self, cost: Spending) -> None:
+        """Raises AllowanceSpent if this process may not spend so much."""
+        if not self._allowance.covers(self.spent + cost):
+            raise AllowanceSpent
+
+    def count(self, cost: Spending) -> None:
+        """Counts what has been spent, whether or not the allowance covers it."""
+        with self._lock:
+            self._spent += cost
+
     def around(self, request: Request, send: Send) -> Flow[None]:
         """Sends a request. Raises NoMoreCalls if it may not be sent."""
         account = self._opened(request)

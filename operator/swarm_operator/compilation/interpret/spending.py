@@ -23,10 +23,11 @@ def closing(output: Output, journal: Journal, threads: int) -> Booked | None:
     Args:
         threads: number of threads of each pod.
     """
-    pod = output.pod
-    if not ROLES[pod.kind].runs_code:
+    pod, role = output.pod, ROLES[output.pod.kind]
+    if not (role.runs_code or role.trains):
         return None
-    lost = accounts.repeated(pod.commit, [output.told], threads) if pod.started or output.lost else 0
+    asks = role.runs_code and (pod.started or output.lost)
+    lost = accounts.repeated(pod.commit, [output.told], threads) if asks else 0
     cost = spent(output, lost)
     if pod.account in journal.accounts.closed or not (pod.allowance.is_limited or lost or cost != NOTHING):
         return None
