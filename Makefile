@@ -72,7 +72,7 @@ users: setup  ## programs as DSPy's users write them, each with two optimizers, 
 
 # DSPy 3.3 uses LiteLLM, which leaves sockets and coroutines open. So these tests do not treat warnings as errors.
 older: $(OLDER)/.installed  ## the worker on DSPy 3.3, the older of the two minor versions that it knows
-	$(OLDER)/bin/python -m pytest -W ignore $(PARALLEL) $(addprefix tests/unit/test_worker_, client.py answers.py versions.py codec.py digest.py throttle.py)
+	$(OLDER)/bin/python -m pytest -W ignore $(PARALLEL) $(addprefix tests/unit/test_worker_, client.py answers.py versions.py codec.py digest.py fallbacks.py throttle.py)
 	FIDELITY=older $(OLDER)/bin/python -m pytest -W ignore $(PARALLEL) tests/replay/test_fidelity.py -k test_without_guesses
 
 # This target uses the versions that `pip install` takes today, not the locked ones. CONTRIBUTING.md says what fails.

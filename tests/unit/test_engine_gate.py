@@ -4,7 +4,8 @@ import pytest
 
 from swarm_engine.gate import refusals
 from swarm_engine.verdicts import compare, retention
-from swarm_wire.report import TEST_SET, VALIDATION_SET, Copied, Cost, Report, Scores
+from swarm_wire.costs import Cost
+from swarm_wire.report import TEST_SET, VALIDATION_SET, Copied, Report, Scores
 from swarm_wire.spec.gate import Gate
 
 BETTER = compare([0.0] * 20, [100.0] * 10 + [0.0] * 10, seed="run")

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from support.wire import digest, task
 from support.wire_spec import a_spec
 from swarm_wire import messages, report, spending
+from swarm_wire.costs import Cost
 from swarm_wire.message_base import Message
 from swarm_wire.messages import (
     ArtifactHeader,
@@ -41,7 +42,6 @@ from swarm_wire.report import (
     Candidate,
     Comparison,
     Copied,
-    Cost,
     Demonstration,
     ExampleScores,
     FailureGroup,

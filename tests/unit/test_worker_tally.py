@@ -6,6 +6,8 @@ from typing import Any
 import dspy
 import pytest
 
+from support.wire import digest
+from swarm_wire.messages import Outcome, Result
 from swarm_worker.exceptions import TEXT, TRACEBACK, Raised
 from swarm_worker.replay.execute import portable
 from swarm_worker.replay.tally import EXAMPLE, GROUPS, Tally, told_of
@@ -21,7 +23,7 @@ def raised(kind: str = "ValueError", text: str = "no", place: str = "program.py,
 
 def tally(*failed: tuple[Raised, Any], examples: int = 100) -> Tally:
     found = Tally()
-    found.evaluated([{}] * examples)
+    found.evaluated([Result(key=digest(0), outcome=Outcome.OK)] * examples)
     for each in failed:
         found.failed(*each)
     return found

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from difflib import unified_diff
 from textwrap import wrap
 
+from swarm_wire.costs import ARMS
 from swarm_wire.report import TEST_SET, Comparison, Copied, Demonstration, Prompt, Report, Verdict
 from swarm_wire.spending import price_clause
 
@@ -12,6 +13,8 @@ FLIPPED = 10
 """How many examples of each kind a report names."""
 WORTH_TELLING = 8
 """Fewer copied words than this are an accident of language."""
+UNREAD = "answers that could not be read, in all"
+REPEATED = "LM calls that asked again, in all"
 WIDTH = 100
 """Longer lines of instructions are broken, since the code of a pull request does not wrap. In characters."""
 
@@ -112,11 +115,7 @@ def _kept(report: Report) -> Iterator[str]:
         )
     if report.retention is not None:
         lines.append(f"**{report.retention}** ({report.compared_on}).")
-    if report.saving is not None:
-        pays = ""
-        if report.break_even is not None:
-            pays = f" The training has paid for itself after {report.break_even:,.0f} examples."
-        lines.append(f"The winner saves {100 * report.saving:.1f} % of what the teacher costs.{pays}")
+    lines += saving(report)
     head = ["| tuned model | base | rows | tokens | USD | job |", "|---|---|---:|---:|---:|---|"]
     for model in report.tuned:
         usd = "-" if model.usd is None else f"{model.usd:.2f}"
@@ -124,6 +123,29 @@ def _kept(report: Report) -> Iterator[str]:
     code = ["```python", 'program.load("program.json")', *loading(report), "```"]
     load = "DSPy does not load the endpoint and the key of a saved model. Set them after `load`:"
     yield "\n\n".join(["## The tuned program", *lines, "\n".join(head), load, "\n".join(code)])
+
+
+def saving(report: Report) -> list[str]:
+    """Returns a text on what a tuned program saves, and when its training has paid for itself, as far as known."""
+    if report.saving is None:
+        return []
+    pays = ""
+    if report.break_even is not None:
+        pays = f" The training has paid for itself after {report.break_even:,.0f} examples."
+    return [f"The winner saves {100 * report.saving:.1f} % of what the teacher costs.{pays}"]
+
+
+def in_use(report: Report) -> list[str]:
+    """Returns lines with the answers that could not be read, and the latencies of all programs, as far as known."""
+    known = [(arm, report.costs[arm]) for arm in ARMS if arm in report.costs]
+    lines = []
+    if any(cost.unread for _, cost in known):
+        lines.append(f"{UNREAD}: {', '.join(f'{arm} {_count(cost.unread)}' for arm, cost in known)}")
+    if any(cost.repeated for _, cost in known):
+        lines.append(f"{REPEATED}: {', '.join(f'{arm} {_count(cost.repeated)}' for arm, cost in known)}")
+    if timed := [f"{arm} {_figure(cost.p50)} and {_figure(cost.p95)}" for arm, cost in known if cost.p50 is not None]:
+        lines.append(f"seconds of the provider for an example, median and 95th percentile: {', '.join(timed)}")
+    return lines
 
 
 def loading(report: Report) -> list[str]:
@@ -158,8 +180,7 @@ def _scores(report: Report) -> str:
 
 def _costs_in_use(report: Report) -> Iterator[str]:
     """Yields the table of what the compared programs cost in use."""
-    order = ("baseline", "published", "switched", "teacher", "prompted", "winner")
-    columns = [name for name in order if name in report.costs]
+    columns = [name for name in ARMS if name in report.costs]
     if "winner" not in columns:
         return
     found = [report.costs[name] for name in columns]
@@ -168,12 +189,21 @@ def _costs_in_use(report: Report) -> Iterator[str]:
         ("tokens of prompts", [f"{cost.prompt_tokens:,.0f}" for cost in found]),
         ("tokens of completions", [f"{cost.completion_tokens:,.0f}" for cost in found]),
         ("USD for 1,000 examples", ["-" if cost.usd is None else f"{cost.usd:.4f}" for cost in found]),
+        (UNREAD, [_count(cost.unread) for cost in found]),
+        (REPEATED, [_count(cost.repeated) for cost in found]),
+        ("seconds of the provider, median", [_figure(cost.p50) for cost in found]),
+        ("seconds of the provider, 95th percentile", [_figure(cost.p95) for cost in found]),
     ]
     head = [
         f"| mean for an example, on {report.compared_on} | {' | '.join(columns)} |",
         "|---|" + "---:|" * len(columns),
     ]
-    yield "\n".join([*head, *(f"| {name} | {' | '.join(figures)} |" for name, figures in rows)])
+    known = [(name, figures) for name, figures in rows if {*figures} != {"-"}]
+    yield "\n".join([*head, *(f"| {name} | {' | '.join(figures)} |" for name, figures in known)])
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
 
 
 def _figure(score: float | None) -> str:

@@ -138,8 +138,12 @@ class Result(Message):
     has no cost, because prices change. A metric's calls do not count. None: the cell is of no evaluation, or it has
     ended its process.
     """
+    repeated: Figure | None = None
+    """How many of the calls in `needed` asked again, because DSPy could not read an answer. None: nobody counted."""
+    milliseconds: Figure | None = None
+    """Time that providers took for the calls in `needed`, when they were made. None: that of a call is not known."""
     error: str | None = Field(None, max_length=500)
-    """First line of the exception, for people."""
+    """First line of the exception, for people. It begins with the name of its class."""
 
 
 class Pending(Message):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from swarm_wire.costs import ArmName, Cost
 from swarm_wire.message_base import Figure, Message, Score
 from swarm_wire.spending import Spending, Usage
 from swarm_wire.tuned import Retention, TunedModel
@@ -89,21 +90,6 @@ class ExampleScores(Message):
     """Scores of the teacher; empty without a fine-tune."""
     prompted: list[float] = Field([])
     """Scores of the teacher's prompts with the student's model before the fine-tune; empty without spec.distill."""
-
-
-class Cost(Message):
-    """What a program costs: means of its own LM calls for one example. The metric's calls do not count."""
-
-    examples: Figure
-    """Number of examples of which the calls are known: an example that ends its process has told nothing."""
-    calls: float
-    """LM calls for one example."""
-    prompt_tokens: float
-    completion_tokens: float
-    usd: Score = None
-    """USD for 1,000 examples, at the prices of today. None: the price of a model is not known."""
-    unpriced: list[str] = Field([])
-    """The models without a known price."""
 
 
 class Demonstration(Message):
@@ -312,7 +298,7 @@ class Report(Message):
     """Models that the run has had fine-tuned, and that the winner uses."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
-    costs: dict[Literal["baseline", "published", "switched", "teacher", "prompted", "winner"], Cost] = Field({})
+    costs: dict[ArmName, Cost] = Field({})
     """What the programs cost on the examples of `comparison`. A program is missing if its cost is not known."""
     copied: Copied | None = None
     """What the winner's new instructions copy from the training data; None if they copy nothing."""

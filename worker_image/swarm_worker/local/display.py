@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swarm_engine.markdown import loading
+from swarm_engine.markdown import in_use, loading, saving
 from swarm_wire.messages import CallMade, Result
 from swarm_wire.names import PROGRAM_FILE, REPORT_FILE
 from swarm_wire.report import VALIDATION_SET, Report, Scores
@@ -190,12 +190,8 @@ def _print_scores(console: Console, report: Report, artifact: Path) -> None:
     if report.retention is not None:
         kept = f"{report.retention} ({report.compared_on}; the teacher scores {_percent(report.teacher)})"
         console.print(kept, highlight=False, soft_wrap=True)
-    if report.saving is not None:
-        after = report.break_even
-        pays = "" if after is None else f"; the training has paid for itself after {after:,.0f} examples"
-        console.print(
-            f"saves {100 * report.saving:.1f} % of what the teacher costs{pays}", highlight=False, soft_wrap=True
-        )
+    for line in (*saving(report), *in_use(report)):
+        console.print(line, highlight=False, soft_wrap=True)
     if report.scored_on != VALIDATION_SET:
         console.print(f"scored on {report.scored_on}: the spec names no data.validation", highlight=False)
     if report.failures is not None:

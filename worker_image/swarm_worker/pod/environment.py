@@ -24,12 +24,12 @@ from swarm_worker.imaginary.mode import Imagination
 from swarm_worker.journal import body_store as depots
 from swarm_worker.journal.body_store import Depot, Sender
 from swarm_worker.pod.process import Process, folder, read_request
-from swarm_worker.provider import price_list
+from swarm_worker.provider import latency, price_list
 from swarm_worker.provider.budget import Budget
 from swarm_worker.provider.budget import install as install_budget
 from swarm_worker.provider.throttle import Throttle
 from swarm_worker.provider.throttle import install as install_throttle
-from swarm_worker.replay import attempts, recorded, settings
+from swarm_worker.replay import attempts, fallbacks, recorded, settings
 from swarm_worker.user import models as user_models
 from swarm_worker.user import variables as user_variables
 from swarm_worker.user.data import Compilation, load_data
@@ -80,8 +80,10 @@ def load_environment(process: Process) -> Environment:
     advice.install(request.spec)
     lazy.guard()
     permanent_errors.install()
+    latency.install()
     throttle = install_throttle(os.environ)
     attempts.install()
+    fallbacks.install()
     restart_batching()
     budget = install_budget(os.environ, request.spec, process.print)
     prefix = f"{request.run_id}/{os.environ.get(names.ENV_INDEX, 'plan')}"

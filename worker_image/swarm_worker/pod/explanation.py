@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from math import ceil
 from typing import Any
 
 import dspy
 
 from swarm_engine.verdicts import compare
 from swarm_engine.verdicts import retention as kept
-from swarm_wire.report import TEST_SET, Comparison, Copied, Cost, Demonstration, ExampleScores, Prompt
+from swarm_wire.costs import Cost
+from swarm_wire.messages import Result
+from swarm_wire.report import TEST_SET, Comparison, Copied, Demonstration, ExampleScores, Prompt
 from swarm_wire.spec.gate import Gate
 from swarm_wire.spending import Usage
 from swarm_wire.tuned import Retention
@@ -23,6 +26,8 @@ SHOWN = 300
 """How many characters of copied text a report shows."""
 DRIFT_CONFIDENCE = 0.99
 """A trigger looks for a drift each night, so a false alarm must be rarer than with a gate."""
+UNREAD = "AdapterParseError: "
+"""Beginning of the error of an example whose answer DSPy could not read."""
 SEPARATES = 8
 """So many unchanged words in a row separate two new parts of instructions."""
 
@@ -80,17 +85,19 @@ def costs(progress: Progress, prices: Prices) -> dict[str, Cost]:
     """
     on_test = Arm(Which.BASELINE, on_test=True) in progress.by_example
     arms = {which: Arm(which, on_test) for which in Which}
-    found = {which: progress.needed.get(arm, ()) for which, arm in arms.items() if arm in progress.by_example}
-    known = {which: [usages for usages in needed if usages is not None] for which, needed in found.items()}
-    return {which.value: _cost(needed, prices) for which, needed in known.items() if needed}
+    found = {which: progress.results.get(arm, ()) for which, arm in arms.items() if arm in progress.by_example}
+    known = {which: [result for result in results if result.needed is not None] for which, results in found.items()}
+    return {which.value: _cost(results, prices) for which, results in known.items() if results}
 
 
-def _cost(needed: Sequence[Mapping[str, Usage]], prices: Prices) -> Cost:
+def _cost(results: Sequence[Result], prices: Prices) -> Cost:
     total: dict[str, Usage] = {}
-    for usages in needed:
-        for address, usage in usages.items():
+    for result in results:
+        for address, usage in (result.needed or {}).items():
             total[address] = total.get(address, Usage()) + usage
-    usage, count = sum(total.values(), Usage()), len(needed)
+    usage, count = sum(total.values(), Usage()), len(results)
+    repeated = [result.repeated for result in results if result.repeated is not None]
+    seconds = sorted(result.milliseconds / 1000 for result in results if result.milliseconds is not None)
     each = {address: prices.at(address) for address in total}
     usd = [price.of(total[address]) for address, price in each.items() if price is not None]
     return Cost(
@@ -100,7 +107,16 @@ def _cost(needed: Sequence[Mapping[str, Usage]], prices: Prices) -> Cost:
         completion_tokens=usage.completion_tokens / count,
         usd=sum(usd) * 1000 / count if len(usd) == len(each) else None,
         unpriced=sorted({address.rpartition("@")[0] for address, price in each.items() if price is None}),
+        unread=sum((result.error or "").startswith(UNREAD) for result in results),
+        repeated=sum(repeated) if len(repeated) == count else None,
+        p50=_quantile(seconds, 0.5) if len(seconds) == count else None,
+        p95=_quantile(seconds, 0.95) if len(seconds) == count else None,
     )
+
+
+def _quantile(ordered: Sequence[float], part: float) -> float:
+    """Returns the smallest of these figures that at least this part of them does not exceed."""
+    return ordered[ceil(part * len(ordered)) - 1]
 
 
 def prompts(before: Mapping[str, str], winner: dspy.Module, data: Data) -> list[Prompt]:

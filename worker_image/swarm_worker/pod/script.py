@@ -1,6 +1,6 @@
 """The script of a compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,18 +12,15 @@ import dspy
 from dspy.evaluate.evaluate import EvaluationResult
 from dspy.utils.callback import BaseCallback
 
+from swarm_wire.messages import Result
 from swarm_wire.names import WorkerReason
 from swarm_wire.report import Candidate, Scores
-from swarm_wire.spending import Usage
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
 from swarm_worker.replay.pruning import Bound
 from swarm_worker.replay.score import WRITE, check_all, defined_at
 from swarm_worker.user.finetuning import Arms
 from swarm_worker.user.optimizer import Compile
-
-Needed = Sequence[Mapping[str, Usage] | None]
-"""What a program needed for each example, as in `Result.needed`."""
 
 UNKNOWN = "no earlier run has asked the published program these examples with these models and this code"
 FIXED = "the program asks only models that it holds itself, and none of them can be asked anew"
@@ -72,10 +69,10 @@ class Progress(BaseCallback):
         against: the program that the winner is compared with.
         by_example: scores of the report's own evaluations, by example, in percent.
         drift: scores of the published program, as they were and asked anew.
-        latest: returns what the program of the latest evaluation needed, as `Tally.latest` has it.
+        latest: returns the results of the latest evaluation, as `Tally.latest` has them.
         was_known: whether earlier runs have asked all LM calls of the latest evaluation.
         note: takes a sentence for the report.
-        needed: what `latest` returned after each of the report's own evaluations.
+        results: what `latest` returned after each of the report's own evaluations.
     """
 
     baseline: float | None = None
@@ -94,10 +91,10 @@ class Progress(BaseCallback):
     best_score: float = -inf
     by_example: dict[Arm, list[float]] = field(default_factory=dict)
     drift: Drifted | None = None
-    latest: Callable[[], Needed] = lambda: ()
+    latest: Callable[[], Sequence[Result]] = lambda: ()
     was_known: Callable[[], bool] = lambda: True
     note: Callable[[str], object] = lambda text: None
-    needed: dict[Arm, Needed] = field(default_factory=dict)
+    results: dict[Arm, Sequence[Result]] = field(default_factory=dict)
     _open: dict[str, Any] = field(default_factory=dict)
 
     def scores(self) -> Scores:
@@ -192,7 +189,7 @@ def run(
         result = _evaluate(program, metric, test if arm.on_test else scored)
         if in_order := _in_order(result.results, test if arm.on_test else examples):
             progress.by_example[arm] = in_order
-        progress.needed[arm] = progress.latest()
+        progress.results[arm] = progress.latest()
         return float(result.score)
 
     progress.baseline = score(student, Arm(Which.BASELINE, on_test=False))

@@ -18,6 +18,7 @@ execute       runs one cell, in a plan or a worker
 cell_timer    times cells, and ends a process whose cells do not end
 score         checks the values that a metric returns
 attempts      isolates the failure counts of `dspy.BestOfN` and `dspy.Refine`
+fallbacks     tells LM calls that repeat a question
 evidence      collects the evidence that DSPy records for ReAnchor
 pruning       leaves out the cells of candidates that cannot win
 unfinished    finishes an interrupted round

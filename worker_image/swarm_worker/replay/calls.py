@@ -33,7 +33,9 @@ from swarm_worker.content.codec import Codec
 from swarm_worker.content.digest import Walk
 from swarm_worker.errors import BadInput, SwarmError
 from swarm_worker.exceptions import place
+from swarm_worker.provider import latency
 from swarm_worker.provider.price_list import address_of, took
+from swarm_worker.replay import fallbacks
 from swarm_worker.replay.blame import spoiling
 from swarm_worker.replay.call_sharing import Table, Window
 
@@ -169,6 +171,10 @@ class Ledger:
     """The program whose calls `needed` counts."""
     needed: dict[str, Usage] = field(default_factory=dict)
     """Usage of the calls that `program` made, by `price_list.address_of`, without cost."""
+    repeated: int = 0
+    """How many of these calls asked again, because DSPy could not read an answer."""
+    milliseconds: int | None = 0
+    """Time that providers took for these calls; None if that of a call is not known."""
     _unshared: Usage = field(default_factory=Usage)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -182,7 +188,9 @@ class Ledger:
                 yield result_of(claim)
             result = None
             try:
-                result = yield make
+                with latency.measured() as times:
+                    result = yield make
+                latency.mark(result, times)
             except Exception as error:
                 self._note(key, (lm.model, call.endpoint), error)
                 raise
@@ -215,13 +223,16 @@ class Ledger:
             self.failed.pop(key, None)
             if self.answers.is_reused(key):
                 self.reused.add(key)
-            self._need(call, took(call, answer))
+            self._need(call, took(call, answer), answer)
         return answer
 
-    def _need(self, call: LMCall, usage: Usage) -> None:
+    def _need(self, call: LMCall, usage: Usage, answer: Any) -> None:
+        repeats, time = fallbacks.repeats(), latency.milliseconds(answer)
         if self.program is not None and any(module is self.program for module in dspy.settings.caller_modules or ()):
             address = address_of(call.content["model"], call.endpoint)
             self.needed[address] = self.needed.get(address, Usage()) + usage.model_copy(update={"micro_usd": None})
+            self.repeated += usage.calls if repeats else 0
+            self.milliseconds = None if time is None or self.milliseconds is None else self.milliseconds + time
 
     def _note(self, key: str | None, address: Address, error: Exception) -> None:
         with self._lock:
@@ -241,7 +252,7 @@ class Ledger:
             self.answers.land(key, body)
         with self._lock:
             self.failed.pop(key or "", None)
-            self._need(call, usage)
+            self._need(call, usage, result)
             if key is None or body is None:
                 self._unshared += usage
             else:

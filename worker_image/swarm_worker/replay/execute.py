@@ -95,6 +95,8 @@ def _result(ledger: Ledger, key: str, value: Value, walks: Walks) -> Record:
         calls_at=len(body) if pending else None,
         reused=sorted(ledger.reused),
         needed=None if ledger.program is None else ledger.needed,
+        repeated=None if ledger.program is None else ledger.repeated,
+        milliseconds=None if ledger.program is None else ledger.milliseconds,
     )
     return Record(RecordKind.RESULT, header.to_header(), body + pending.body if pending else body)
 

@@ -74,7 +74,7 @@ def _executing(engine: Engine, begin: Callable[[], None]) -> Callable[..., Any]:
         with engine.output.ending():
             effect = wave(Recorded(function) if records else function, list(data), executor.max_errors)
         values = engine.need(effect)
-        engine.tally.evaluated(engine.results.usages(effect))
+        engine.tally.evaluated(engine.results.headers(effect))
         results: list[Any] = [None] * len(values)
         for number, (outcome, value) in enumerate(values):
             if outcome is Outcome.OK:

@@ -18,6 +18,7 @@ from swarm_worker.errors import BadInput
 from swarm_worker.journal.store import Store
 from swarm_worker.lookahead.concurrency import is_alone
 from swarm_worker.lookahead.scouts import Scout, Sighting
+from swarm_worker.provider import latency
 from swarm_worker.provider.price_list import took
 from swarm_worker.replay.asked import Asked
 from swarm_worker.replay.call_sharing import Table
@@ -123,7 +124,9 @@ class OwnCalls:
     def _make(self, key: str, call: LMCall, make: Make) -> Flow[None]:
         """Makes an LM call, and journals its answer or exception. Raises SwarmError if that is no result."""
         try:
-            answer = yield make
+            with latency.measured() as times:
+                answer = yield make
+            latency.mark(answer, times)
         except (Exception, SystemExit) as error:
             failed = outcome, value = failure(error, self._codec.redact)
             result = Result(key=key, outcome=outcome, error=told(value, self._codec.redact))

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from math import inf
 from typing import Any, TypeGuard
 
+from swarm_wire.messages import Result
 from swarm_wire.names import WorkerReason
-from swarm_wire.spending import Usage
 from swarm_wire.words import sentence
 from swarm_worker.content.codec import Codec
 from swarm_worker.errors import BadInput
@@ -55,9 +55,9 @@ class Results:
         """Returns the keys of the effect's cells that the journal has."""
         return [key for key in effect.keys if key in self._store]
 
-    def usages(self, effect: Effect) -> list[Mapping[str, Usage] | None]:
-        """Returns what the programs of the known cells needed, as in `Result.needed`."""
-        return [self._store.result(key).needed for key in self.known(effect)]
+    def headers(self, effect: Effect) -> list[Result]:
+        """Returns the headers of the known cells' results."""
+        return [self._store.result(key) for key in self.known(effect)]
 
     def missing(self, effect: Effect) -> Tasks:
         """Returns the effect's task. Ends the process if the task cannot be pickled.

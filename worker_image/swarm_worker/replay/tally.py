@@ -7,8 +7,8 @@ from typing import Any
 
 import dspy
 
+from swarm_wire.messages import Result
 from swarm_wire.report import FailureGroup, Failures
-from swarm_wire.spending import Usage
 from swarm_wire.words import printable
 from swarm_worker.exceptions import Raised
 
@@ -34,22 +34,22 @@ class Tally:
         in_bootstraps: how many of these ran in bootstraps.
         scored_zero: how many examples failed in evaluations.
         without_demo: how many examples failed in bootstraps.
-        latest: what the program of the latest evaluation needed for each example, as in `Result.needed`.
+        latest: the results of the latest evaluation, without their bodies.
     """
 
     examples: int = 0
     in_bootstraps: int = 0
     scored_zero: int = 0
     without_demo: int = 0
-    latest: Sequence[Mapping[str, Usage] | None] = ()
+    latest: Sequence[Result] = ()
     _groups: dict[tuple[str, str], _Group] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def evaluated(self, usages: Sequence[Mapping[str, Usage] | None]) -> None:
-        """Counts the examples of an evaluation, each with what its program needed."""
+    def evaluated(self, results: Sequence[Result]) -> None:
+        """Counts the examples of an evaluation."""
         with self._lock:
-            self.examples += len(usages)
-            self.latest = usages
+            self.examples += len(results)
+            self.latest = results
 
     def failed(self, raised: Raised, example: Any = None) -> None:
         """Counts a failed example of an evaluation. The example is None for a bootstrap that failed as a whole."""
