@@ -9,6 +9,7 @@ from swarm_wire.costs import ArmName, Cost
 from swarm_wire.message_base import Figure, Message, Score
 from swarm_wire.spending import Spending, Usage
 from swarm_wire.tuned import Retention, TunedModel
+from swarm_wire.words import would_decide
 
 
 class Candidate(Message):
@@ -70,8 +71,7 @@ class Comparison(Message):
         interval = (
             f"{self.difference:+.1f} points ({100 * self.confidence:g}% interval {self.low:+.1f} to {self.high:+.1f})"
         )
-        missing = f"; about {self.needed:,} examples would decide" if self.needed else ""
-        return f"{self.verdict}: {interval} on {self.examples} examples{missing}"
+        return f"{self.verdict}: {interval} on {self.examples} examples{would_decide(self.needed)}"
 
 
 class ExampleScores(Message):

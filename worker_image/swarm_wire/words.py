@@ -7,6 +7,18 @@ def sentence(text: str) -> str:
     return said if said.endswith(("?", "!")) else f"{said}."
 
 
+TOO_MANY = 100_000
+"""Nobody collects more examples than this to have a verdict."""
+
+
+def would_decide(examples: int | None) -> str:
+    """Returns a clause on how many examples would decide a comparison; empty if it is decided."""
+    if not examples:
+        return ""
+    number = f"about {examples:,}" if examples <= TOO_MANY else f"more than {TOO_MANY:,}"
+    return f"; {number} examples would decide"
+
+
 def is_slip_of(given: str, word: str) -> bool:
     """Whether a text is the word with one letter added, removed or replaced, or with two letters swapped."""
     start = _alike(given, word)
