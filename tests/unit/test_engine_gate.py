@@ -17,6 +17,7 @@ COST = Cost(examples=20, calls=2, prompt_tokens=200, completion_tokens=12, usd=0
 
 DEAR = COST.model_copy(update={"usd": 2.5})
 KEPT = retention([100.0] * 40, [100.0] * 40, seed="run", least=0.9)
+OPEN = retention([100.0] * 40, [100.0] * 37 + [0.0] * 3, seed="run", least=0.9)
 HALVED = retention([100.0] * 40, [100.0] * 20 + [0.0] * 20, seed="run", least=0.9)
 
 
@@ -58,6 +59,10 @@ def report(comparison: object = BETTER, **fields: object) -> Report:
         ),
         (Gate(min_retention=0.9), report(retention=KEPT), []),
         (Gate(min_retention=0.9), report(retention=HALVED), ["must keep 90 % of the teacher's score", "Lost: 50.0 %"]),
+        (Gate(min_retention=0.9), report(retention=OPEN), ["Inconclusive: 92.5 %", "examples would decide"]),
+        (Gate(min_retention=0.9, when_inconclusive="publish"), report(retention=OPEN), []),
+        (Gate(min_retention=0.9, when_inconclusive="publish"), report(retention=HALVED), ["Lost: 50.0 %"]),
+        (Gate(min_retention=0.9, when_inconclusive="publish"), report(), ["the scores of the teacher are not known"]),
         (Gate(min_retention=0.9), report(), ["the scores of the teacher are not known"]),
         (Gate(min_cost_reduction=0.5), report(costs={"winner": COST, "teacher": DEAR}), []),
         (
@@ -97,6 +102,10 @@ def report(comparison: object = BETTER, **fields: object) -> Report:
         "a price that is not known",
         "enough of the teacher's score",
         "too little of the teacher's score",
+        "perhaps too little of the teacher's score",
+        "perhaps too little of the teacher's score, which is allowed",
+        "too little of the teacher's score, though doubt is allowed",
+        "no teacher, though doubt is allowed",
         "no teacher",
         "a saving that is enough",
         "a saving that is too small",

@@ -3,8 +3,9 @@
 import pytest
 
 import example_reports
-from swarm_engine.markdown import markdown
-from swarm_engine.verdicts import compare
+from swarm_engine.markdown import in_use, markdown
+from swarm_engine.verdicts import compare, retention
+from swarm_wire.costs import Cost
 from swarm_wire.report import (
     TEST_SET,
     VALIDATION_SET,
@@ -21,6 +22,7 @@ from swarm_wire.report import (
     Verdict,
 )
 from swarm_wire.spending import Usage
+from swarm_wire.tuned import TunedModel
 
 BEFORE, AFTER = [0.0] * 8 + [100.0], [100.0] * 8 + [0.0]
 SCORES = Scores(baseline=11.1, best=88.9, test_baseline=11.11, test_winner=88.89)
@@ -225,3 +227,45 @@ def test_a_partial_artifact_says_so_and_has_no_verdict() -> None:
     text = markdown(Report(scores=Scores(baseline=50.0, best=60.0), partial="limits.lmCalls: 100 is reached"))
     assert "**Partial**: limits.lmCalls: 100 is reached. This is the best program by then" in text
     assert "points" not in text
+
+
+@pytest.mark.parametrize(
+    ("demanded", "line"),
+    [
+        (True, "**Inconclusive: 92.5 % of the teacher's score"),
+        (False, "The winner keeps 92.5 % of the teacher's score"),
+    ],
+)
+def test_a_retention_has_a_verdict_only_if_the_gate_demands_one(demanded: bool, line: str) -> None:
+    found = retention([100.0] * 40, [100.0] * 37 + [0.0] * 3, seed="run")
+    assert found is not None
+    tuned = TunedModel(model="openai/ft:small", base="openai/small", job="ftjob-1", rows=40, tokens=900)
+    kept = found.model_copy(update={"is_demanded": demanded})
+    [said] = [
+        each
+        for each in markdown(REPORT.model_copy(update={"tuned": [tuned], "retention": kept})).splitlines()
+        if "of the teacher's score" in each
+    ]
+    assert said.startswith(line)
+    assert ("against 95 %" in said) == demanded
+
+
+WEAK = Cost(examples=40, calls=1.2, prompt_tokens=9, completion_tokens=1, unread=3, repeated=8, p50=0.5, p95=1.25)
+TUNED = WEAK.model_copy(update={"unread": 0, "repeated": 0, "p50": None, "p95": None})
+
+
+def test_the_table_of_costs_has_what_is_known_of_unread_answers_and_times() -> None:
+    report = REPORT.model_copy(update={"costs": {"baseline": WEAK, "winner": TUNED}})
+    lines = markdown(report).splitlines()
+    assert "| answers that could not be read, in all | 3 | 0 |" in lines
+    assert "| LM calls that asked again, in all | 8 | 0 |" in lines
+    assert "| seconds of the provider, 95th percentile | 1.25 | - |" in lines
+    assert in_use(report) == [
+        "answers that could not be read, in all: baseline 3, winner 0",
+        "LM calls that asked again, in all: baseline 8, winner 0",
+        "seconds of the provider for an example, median and 95th percentile: baseline 0.50 and 1.25",
+    ]
+    unknown = WEAK.model_copy(update={"unread": None, "repeated": None, "p50": None, "p95": None})
+    older = REPORT.model_copy(update={"costs": {"baseline": unknown, "winner": unknown}})
+    assert "read" not in markdown(older).partition("mean for an example")[2].partition("##")[0]
+    assert in_use(older) == []

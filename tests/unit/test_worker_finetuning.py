@@ -302,6 +302,7 @@ def test_stocks_own_function_is_back_after_the_compile(tune: Any) -> None:
             "limits.totalTokens and limits.costUSD need finetune.epochs",
         ),
         ({"gate": {"minRetention": 0.9}}, "gate.minRetention needs a fine-tune"),
+        ({"gate": {"whenInconclusive": "publish"}}, "publish needs gate.minRetention"),
         ({"gate": {"minCostReduction": 0.5}}, "gate.minCostReduction needs a fine-tune"),
         ({"models": {"student": {"model": "groq/m"}}}, "needs models.student.endpoint with groq"),
         ({"distill": {}}, "distill needs models.teacher"),

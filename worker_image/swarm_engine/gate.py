@@ -50,7 +50,8 @@ def _cost(gate: Gate, report: Report) -> str:
 
 
 def _retention(gate: Gate, report: Report) -> str:
-    if gate.min_retention is None or (report.retention is not None and report.retention.verdict == Kept.RETAINED):
+    enough = {Kept.RETAINED} if gate.when_inconclusive == "hold" else {Kept.RETAINED, Kept.INCONCLUSIVE}
+    if gate.min_retention is None or (report.retention is not None and report.retention.verdict in enough):
         return ""
     found = report.retention or (
         "the teacher scores 0" if report.teacher == 0 else "the scores of the teacher are not known"

@@ -114,7 +114,8 @@ def _kept(report: Report) -> Iterator[str]:
             f"| | {' | '.join(map(_figure, arms.values()))} |"
         )
     if report.retention is not None:
-        lines.append(f"**{report.retention}** ({report.compared_on}).")
+        mark = "**" if report.retention.is_demanded else ""
+        lines.append(f"{mark}{report.retention}{mark} ({report.compared_on}).")
     lines += saving(report)
     head = ["| tuned model | base | rows | tokens | USD | job |", "|---|---|---:|---:|---:|---|"]
     for model in report.tuned:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from swarm_wire.message_base import Figure, Message, Score
+from swarm_wire.words import would_decide
 
 
 class Kept(StrEnum):
@@ -32,13 +33,17 @@ class Retention(Message):
     needed: Figure | None = None
     """How many examples would probably decide; None if the verdict is decided, or if no number of examples would."""
 
+    is_demanded: bool = True
+    """Whether gate.minRetention demands `least`. If not, the verdict decides nothing."""
+
     def __str__(self) -> str:
-        missing = f"; about {self.needed:,} examples would decide" if self.needed else ""
-        return (
-            f"{self.verdict}: {100 * self.retention:.1f} % of the teacher's score ({100 * self.low:.1f} to "
-            f"{100 * self.high:.1f} %, each end with {100 * self.confidence:g} % confidence) on {self.examples} "
-            f"examples, against {100 * self.least:g} %{missing}"
+        found = (
+            f"{100 * self.retention:.1f} % of the teacher's score ({100 * self.low:.1f} to {100 * self.high:.1f} %, "
+            f"each end with {100 * self.confidence:g} % confidence) on {self.examples} examples"
         )
+        if not self.is_demanded:
+            return f"The winner keeps {found}"
+        return f"{self.verdict}: {found}, against {100 * self.least:g} %{would_decide(self.needed)}"
 
 
 class Weights(Message):

@@ -166,6 +166,8 @@ class CompilationSpec(SpecModel):
     @model_validator(mode="after")
     def _teacher_is_compared(self) -> Self:
         gate = self.gate or Gate()
+        if gate.when_inconclusive == "publish" and gate.min_retention is None:
+            raise ValueError("gate.whenInconclusive: publish needs gate.minRetention, whose verdict it is about")
         for field, given in (
             ("minRetention", gate.min_retention),
             ("minCostReduction", gate.min_cost_reduction),

@@ -51,6 +51,11 @@ class Gate(SpecModel):
         description="Of a fine-tune: least part of the teacher's score that the winner must keep, with the confidence: "
         "0.95. Default: any; the report shows it against 0.95.",
     )
+    when_inconclusive: Literal["hold", "publish"] = Field(
+        "hold",
+        description="What minRetention does if the examples do not decide. hold: the winner is not published. publish: "
+        "it is published unless its retention is shown to be lower.",
+    )
     min_cost_reduction: float | None = Field(
         None,
         ge=0,

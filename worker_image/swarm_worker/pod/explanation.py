@@ -69,7 +69,8 @@ def retention(progress: Progress, *, seed: str, gate: Gate | None = None) -> Ret
     if not teacher or not winner:
         return None
     given = gate or Gate()
-    return kept(teacher, winner, seed=seed, least=given.min_retention or LEAST, confidence=given.confidence)
+    found = kept(teacher, winner, seed=seed, least=given.min_retention or LEAST, confidence=given.confidence)
+    return found and found.model_copy(update={"is_demanded": given.min_retention is not None})
 
 
 def drift(progress: Progress, *, seed: str) -> Comparison | None:
