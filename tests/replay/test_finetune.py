@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from support.compiles import Case, start_local
+from support.compiles import ROOT, Case, counted, run_local, start_local
 from support.fake_cluster import Killed
 from support.real_pods import SETTINGS, TICK_SECONDS, Run
 from support.sampling import WHOLE, sample
 from swarm_operator.cluster.resources import PODS
 from swarm_operator.compilation.reconcile import Reconciler
 
+TRAIN = ROOT / "examples" / "triage" / "data" / "train.jsonl"
 ROWS = {"min_traces": 10, "min_examples": 20}
 CASES = [
     (1, Case("one predictor", "bootstrapFinetune", ROWS, train=40, teacher=True)),
@@ -95,6 +96,41 @@ def test_a_program_that_changes_the_adapter_is_refused_before_a_call(providers: 
     assert "PromptSkew" in ours.output
     assert "JSONAdapter" in ours.output
     assert ours.requests == 0
+
+
+BASELINE, TEACHER = 16, 40
+"""The LM calls for the student's baseline, and for the teacher's runs."""
+GATES: list[tuple[str, dict[str, Any], dict[str, Any], int]] = [
+    ("TooFewExamples", {"min_examples": 41}, {}, 0),
+    ("TrainTestOverlap", {}, {"data": {"validation": {"path": str(TRAIN), "limit": 16}}}, 0),
+    ("AdapterUnsupported", {}, {"program": {"adapter": {"json": {}}}}, 0),
+    ("PriceUnknown", {}, {"gate": {"minCostReduction": 0.5}}, 0),
+    ("TooFewTraces", {"min_traces": 40}, {}, BASELINE + TEACHER),
+    ("TeacherBelowGate", {"min_teacher_score": 100}, {}, BASELINE + TEACHER),
+    ("BaseRetires", {}, {"finetune": {"minModelLifetimeDays": 90}}, BASELINE + TEACHER),
+]
+
+
+@pytest.mark.parametrize(("reason", "rows", "spec", "calls"), GATES, ids=[reason for reason, *_ in GATES])
+def test_a_gate_ends_the_run_before_it_pays_for_anything_more(
+    providers: Any, tmp_path: Path, reason: str, rows: dict[str, Any], spec: dict[str, Any], calls: int
+) -> None:
+    provider = providers(7)
+    provider.set_tuning(retires=int(time.time()) + 30 * 86400)
+    before = provider.tuning()
+    case = Case("", "bootstrapFinetune", {**ROWS, **rows}, train=TEACHER, validation=BASELINE, teacher=True)
+    manifest = case.manifest(provider.url)
+    manifest["spec"]["finetune"] = {"seed": 11, "minModelLifetimeDays": 0}
+    for field, changes in spec.items():
+        manifest["spec"][field] = {**manifest["spec"].get(field, {}), **changes}
+    with counted(provider) as requests:
+        ended = run_local(manifest, tmp_path)
+    after = provider.tuning()
+    provider.set_tuning()
+    assert ended.status != 0
+    assert reason in ended.output
+    assert requests == [calls]
+    assert [len(after[kind]) - len(before[kind]) for kind in ("files", "jobs")] == [0, 0]
 
 
 PLENTY = SETTINGS.model_copy(update={"concurrent_logs": 100})

@@ -61,7 +61,13 @@ NOT_FOR = {"BootstrapFewShotWithOptuna": {"max_bootstrapped_demos": "without eff
 OURS: dict[str, dict[str, Any]] = {
     "BootstrapFewShotWithOptuna": {"seed": 0},
     # Rows with demonstrations train the model on the demonstrations, too.
-    "BootstrapFinetune": {"exclude_demos": True, "min_score": None, "min_examples": 50, "min_traces": 100},
+    "BootstrapFinetune": {
+        "exclude_demos": True,
+        "min_score": None,
+        "min_examples": 50,
+        "min_traces": 100,
+        "min_teacher_score": None,
+    },
     # A default in the schema would conflict with numCandidates. The worker uses "light" if neither field is set.
     "MIPROv2": {"auto": None},
     "GEPA": {

@@ -185,6 +185,26 @@ def test_the_message_about_too_few_rows_says_how_many_examples_would_do(tune: An
     assert refused.value.reason == "TooFewTraces"
 
 
+@pytest.mark.parametrize(
+    ("least", "refused"), [(None, False), (80.0, False), (80.1, True)], ids=["any", "what it scores", "more"]
+)
+def test_a_teacher_that_scores_too_little_on_what_it_answers_ends_the_run(
+    tune: Any, least: float | None, refused: bool
+) -> None:
+    tickets = [*good(16), *(f"wrong {number}" for number in range(4)), "raise 1", "broken 1"]
+
+    def billed(example: Any, found: Any, trace: Any = None) -> Any:
+        return dspy.Prediction(score=float(found.category == "billing"))
+
+    if not refused:
+        [rows], _ = tune(tickets, metric=billed, min_teacher_score=least)
+        assert len(rows) == 16
+        return
+    with pytest.raises(BadInput, match=r"the teacher scores 80\.0 on the 20 training examples") as error:
+        tune(tickets, metric=billed, min_teacher_score=least)
+    assert error.value.reason == "TeacherBelowGate"
+
+
 def test_a_predictor_that_is_seldom_called_is_noted(tune: Any) -> None:
     class Router(Pair):
         def forward(self, ticket: str) -> dspy.Prediction:

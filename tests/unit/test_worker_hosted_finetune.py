@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -12,7 +13,7 @@ from simulated_provider.testing import RunningProvider, running_provider
 from support.sampling import WHOLE
 from swarm_wire.messages import Pending
 from swarm_worker.errors import BadInput
-from swarm_worker.finetuning import hosted
+from swarm_worker.finetuning import hosted, retirement
 from swarm_worker.finetuning.hosted import KEY, Look
 from swarm_worker.finetuning.order import Order, Tuned, json_lines
 
@@ -56,8 +57,8 @@ def order(**parameters: Any) -> Order:
 class Run:
     """A run's journal, and its clock. A record is in the journal as soon as it is printed."""
 
-    def __init__(self, client: openai.OpenAI, wanted: Order, deadline: float = 2 * DAY) -> None:
-        self.client, self.order, self.deadline = client, wanted, deadline
+    def __init__(self, client: openai.OpenAI, wanted: Order, deadline: float = 2 * DAY, lifetime: int = 0) -> None:
+        self.client, self.order, self.deadline, self.lifetime = client, wanted, deadline, lifetime
         self.journal: list[Pending] = []
         self.now, self.paid = 0.0, list[int]()
 
@@ -71,6 +72,7 @@ class Run:
 
         before = max(self.journal, key=lambda record: record.number, default=None)
         given: dict[str, Any] = {"now": self.now, "deadline": self.deadline, "note": note, "pay": self.paid.append}
+        given["lifetime"] = self.lifetime
         found = Look(self.client, self.order, before, **given).look()
         if isinstance(found, Pending):
             self.journal.append(found)
@@ -314,6 +316,59 @@ def test_a_model_that_somebody_has_deleted_ends_the_run(client: openai.OpenAI, p
     with pytest.raises(BadInput, match=r"is gone.*Write another finetune.seed") as gone:
         Run(client, wanted).end()
     assert gone.value.reason == "FineTuneFailed"
+
+
+def test_a_base_that_retires_too_soon_is_not_paid_for(client: openai.OpenAI, provider: RunningProvider) -> None:
+    provider.set_tuning(retires=40 * 86400)
+    run = Run(client, order(), lifetime=41)
+    with pytest.raises(BadInput, match=r"retires openai/small on 1970-02-10, and .* is 41") as refused:
+        run.look()
+    assert refused.value.reason == "BaseRetires"
+    assert (made(provider, run.order), run.paid) == ((0, 0), [])
+    for days in (0, 39):
+        allowed = Run(client, order(), lifetime=days)
+        allowed.end()
+        assert made(provider, allowed.order) == (1, 1)
+
+
+def test_a_job_that_is_paid_for_is_used_though_its_base_retires(
+    client: openai.OpenAI, provider: RunningProvider
+) -> None:
+    wanted = order()
+    Run(client, wanted).end()
+    provider.set_tuning(retires=86400)
+    later = Run(client, wanted, lifetime=90)
+    later.end()
+    assert later.paid == []
+
+
+def test_a_provider_that_shows_no_model_retires_none(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise openai.APIConnectionError(request=httpx.Request("GET", "http://p/v1/models/small"))
+
+    shown = type("", (), {"models": type("", (), {"retrieve": staticmethod(missing)})})
+    retirement.check(shown, order(), 0, 90)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shown", "time"),
+    [
+        ({}, None),
+        ({"shutdown_date": 1_800_000_000}, 1_800_000_000),
+        ({"shutdown_date": "2027-01-15"}, 1_799_971_200),
+        ({"shutdown_date": None, "deprecation": None}, None),
+        ({"deprecation": {"fine_tune": 1_700_000_000, "inference": 1_800_000_000}}, 1_800_000_000),
+        ({"deprecation": {"fine_tune": 1_700_000_000}}, None),
+        ({"deprecation": "2027-01-15T08:00:00Z"}, 1_800_000_000),
+        ({"shutdown_date": 1_900_000_000, "deprecation_date": 1_800_000_000}, 1_800_000_000),
+        ({"shutdown_date": "soon"}, None),
+        ({"shutdown_date": True}, None),
+        ({"shutdown_date": 1e300}, None),
+        ({"shutdown_date": ["2027-01-15"]}, None),
+    ],
+)
+def test_the_time_at_which_a_model_is_retired_is_read_in_any_form(shown: dict[str, Any], time: float | None) -> None:
+    assert retirement.retires(shown) == time
 
 
 def test_rows_are_the_same_bytes_whatever_the_order_of_their_keys() -> None:

@@ -52,6 +52,8 @@ class Rules:
     """Whether jobs have no metadata, as with some providers of the protocol."""
     deleted: bool = False
     """Whether somebody has deleted the tuned models."""
+    retires: int = 0
+    """When models are retired, in seconds since 1970; 0 for never."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Rules:
@@ -192,6 +194,11 @@ class FineTuning:
                 self._models[job.model] = dataclasses.replace(base, name=job.model, lessons=lessons)
             if self._rules.deleted:
                 self._models.pop(job.model, None)
+
+    @property
+    def retirement(self) -> dict[str, int]:
+        """Returns the field of a model's object that says when the model is retired; empty if it never is."""
+        return {"shutdown_date": self._rules.retires} if self._rules.retires else {}
 
     @property
     def _now(self) -> float:

@@ -156,7 +156,8 @@ class Provider:
 
     async def _show(self, request: web.Request) -> web.Response:
         self._authorize(request)
-        return web.json_response(_described(self._model(request.match_info["name"]).name))
+        name = self._model(request.match_info["name"]).name
+        return web.json_response(_described(name) | self._tuning.retirement)
 
     def _model(self, name: str) -> Model:
         self._tuning.refresh()

@@ -43,6 +43,13 @@ class Finetune(SpecModel):
     price: Price | None = Field(
         None, description="Price of the tuned model, in USD for a million tokens. Default: that of the student."
     )
+    min_model_lifetime_days: int = Field(
+        90,
+        ge=0,
+        le=3650,
+        description="The run ends before it pays for a job if the provider shows that it retires the base model in "
+        "fewer days: a tuned model ends with its base. 0: the run never looks.",
+    )
     deadline_seconds: int = Field(
         172_800, ge=60, le=2_592_000, description="Longest time of the job, in seconds from the first look at it."
     )

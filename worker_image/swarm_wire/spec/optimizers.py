@@ -277,6 +277,13 @@ class BootstrapFinetune(SpecModel):
         ge=10,
         description="The run ends before it pays for a job if fewer runs of the teacher are good.",
     )
+    min_teacher_score: float | None = Field(
+        None,
+        ge=-1e9,
+        le=1e9,
+        description="The run ends before it pays for a job if the teacher has a lower mean score on the training "
+        "examples that it answers, in percent. Default: any score.",
+    )
 
 
 class Custom(SpecModel):

@@ -19,6 +19,7 @@ from swarm_wire.messages import Pending
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import printable, sentence
 from swarm_worker.errors import BadInput
+from swarm_worker.finetuning import retirement
 from swarm_worker.finetuning.order import Order, Tuned
 
 PAID: Final = "paid"
@@ -56,6 +57,7 @@ class Look:
     Args:
         before: what the look before has left in the journal; None for the first.
         now: seconds since 1970.
+        lifetime: for how many days the base model must still exist; 0 for any number.
         note: writes a record to the journal at once.
         pay: called once for an order, before anything is created, with the tokens that the job will train. It raises an
             error if they may not be paid for.
@@ -69,11 +71,12 @@ class Look:
         *,
         now: float,
         deadline: float,
+        lifetime: int = 0,
         note: Callable[[Pending], None],
         pay: Callable[[int], None],
     ) -> None:
         self._client, self._order = client.with_options(max_retries=0, timeout=TIMEOUT), order
-        self._note, self._pay = note, pay
+        self._note, self._pay, self._lifetime = note, pay, lifetime
         self._number = before.number if before else 0
         self._known = dict(before.handle) if before else {}
         self._now, self._until = now, float(self._known.get("until", now + deadline))
@@ -209,6 +212,7 @@ class Look:
         if self._now >= self._until:
             raise _Later("there is no job yet", UNSURE)
         if not self.is_paid:
+            retirement.check(self._client, self._order, self._now, self._lifetime)
             self._pay(self._order.tokens)
             self._known[PAID] = "yes"
         # From here on, a process that dies may have created it.

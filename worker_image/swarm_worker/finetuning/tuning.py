@@ -108,7 +108,8 @@ class Tuning:
             self._budget.pay(Spending(calls=0, tokens=tokens, micro_usd=self._micro_usd(tokens) or 0))
 
         with client:
-            look = Look(client, order, before, now=now, deadline=deadline, note=note, pay=pay)
+            lifetime = self._given.min_model_lifetime_days
+            look = Look(client, order, before, now=now, deadline=deadline, lifetime=lifetime, note=note, pay=pay)
             found = look.look()
         return found if isinstance(found, Pending) else self._told(order, found, look.is_paid)
 

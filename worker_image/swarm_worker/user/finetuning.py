@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
+from statistics import fmean
 from typing import Any, Final
 
 import dspy
@@ -163,11 +164,13 @@ def _collecting(given: api.BootstrapFinetune, student: dspy.Module, note: Note) 
     def collect(program: dspy.Module, dataset: list[Any], **more: Any) -> list[dict[str, Any]]:
         found = stock(program=program, dataset=dataset, raise_on_error=False, **more)
         out = Counter(raised=len(dataset) - len(found))
-        kept = []
+        kept, scores = [], list[float]()
         for item in found:
             if isinstance(item["prediction"], FailedPrediction):
                 out["unparsed"] += 1
-            elif not _is_good(item["score"], given.min_score):
+                continue
+            scores.append(_number(item["score"]))
+            if not _is_good(scores[-1], given.min_score):
                 out["rejected"] += 1
             else:
                 kept.append({**item, "score": True})
@@ -176,6 +179,7 @@ def _collecting(given: api.BootstrapFinetune, student: dspy.Module, note: Note) 
             f"{out['rejected']}, {out['raised']} raised, and {out['unparsed']} could not be parsed."
         )
         if not tuning.is_imaginary():
+            _check_teacher(given, scores)
             _check_rows(given, student, kept, len(dataset), note)
         return kept
 
@@ -186,10 +190,25 @@ def _collecting(given: api.BootstrapFinetune, student: dspy.Module, note: Note) 
         bootstrap_finetune.bootstrap_trace_data = stock
 
 
-def _is_good(score: Any, least: float | None) -> bool:
+def _number(score: Any) -> float:
+    return float(score["score"]) if isinstance(score, dspy.Prediction) else float(score)
+
+
+def _is_good(score: float, least: float | None) -> bool:
     """Whether a run becomes rows. Without a least score, any score but 0 is good, as in stock DSPy."""
-    number = float(score["score"]) if isinstance(score, dspy.Prediction) else float(score)
-    return bool(number) if least is None else number >= least
+    return bool(score) if least is None else score >= least
+
+
+def _check_teacher(given: api.BootstrapFinetune, scores: Sequence[float]) -> None:
+    """Raises BadInput if the teacher's answers to the training examples have too low a mean score."""
+    least, mean = given.min_teacher_score, 100 * fmean(scores) if scores else 0.0
+    if least is not None and mean < least:
+        raise BadInput(
+            WorkerReason.TEACHER_BELOW_GATE,
+            f"the teacher scores {mean:.1f} on the {len(scores)} training examples that it answered, and "
+            f"minTeacherScore demands {least:g}. A student learns its mistakes, too. Improve the teacher's prompts by "
+            "another optimizer with distill, name a better model in spec.models.teacher, or lower minTeacherScore.",
+        )
 
 
 def _check_rows(

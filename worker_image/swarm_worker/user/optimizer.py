@@ -259,6 +259,10 @@ def _re_anchor(given: api.ReAnchor, setting: _Setting) -> Compile:
 
 def _bootstrap_finetune(given: api.BootstrapFinetune, setting: _Setting) -> Compile:
     finetuning.check(given, setting.data, setting.models.adapter, setting.note)
+    if setting.models.teacher is not setting.models.student:
+        setting.note(
+            "the teacher has the student's prompts: if no optimizer has improved them yet, use distill with one."
+        )
     return partial(finetuning.finetuned, **setting.tuning(given))
 
 
