@@ -2,6 +2,7 @@
 
 import json
 import signal
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,31 @@ def test_variables_reach_user_code_and_their_secrets_reach_nothing_else(tmp_path
     assert any("(value of TOOL_TOKEN)" in error for error in errors)
     for secret in (JUDGE_KEY, MODELS_KEY, TOKEN):
         assert {RecordKind.RESULT, RecordKind.PLAN} <= kinds_without(secret, tmp_path, run.output)
+
+
+def test_a_fine_tune_leaves_no_key_in_rows_records_and_artifact(tmp_path: Path) -> None:
+    rows = {"min_traces": 10, "min_examples": 20}
+    case = Case("", "bootstrapFinetune", rows, train=24, validation=6, teacher=True)
+    with running_provider(seed=1, knowledge=KNOWLEDGE, api_key=[KEY]) as wants:
+        manifest = case.manifest(wants.url)
+        for model in manifest["spec"]["models"].values():
+            model["apiKey"] = {"secret": {"name": "provider", "key": "key"}}
+        wants.set_tuning(queue=3600)
+        driver = start_local(manifest, tmp_path, **KEYS)
+        assert driver.stdout is not None
+        waits = next(line for line in driver.stdout if line.startswith("waits until"))
+        driver.kill()
+        driver.communicate()
+        assert {RecordKind.TASK, RecordKind.BLOB, RecordKind.PENDING} <= kinds_without(KEY, tmp_path, waits)
+        wants.advance(3600)
+        run = run_local(manifest, tmp_path, **KEYS)
+        [file] = wants.tuning()["files"]
+        given = {"Authorization": f"Bearer {KEY}"}
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{wants.url}/files/{file['id']}/content", headers=given)
+        ) as answer:
+            uploaded = answer.read()
+    assert run.status == 0, run.output
+    assert {RecordKind.PENDING, RecordKind.RESULT, RecordKind.PLAN} <= kinds_without(KEY, tmp_path, run.output)
+    assert b"messages" in uploaded
+    assert KEY.encode() not in uploaded
