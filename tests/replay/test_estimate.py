@@ -59,7 +59,8 @@ def test_an_estimate_of_a_fine_tune_creates_no_job_and_says_what_it_would_cost(p
     found = json.loads(told.stdout)
     assert len(provider.tuning()["files"]) == before
     assert provider.stats()["requests"] == 0
-    assert "fine-tuning jobs with about" in found["notes"][-1]
+    assert found["training"].startswith("a fine-tuning job with about ")
+    assert found["training"].endswith(" USD")
     assert found["total"]["usage"]["calls"] == 16 + 40 + 16 + 16, "baseline, teacher's rows, winner, and teacher"
 
 

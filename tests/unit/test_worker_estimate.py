@@ -194,11 +194,13 @@ def test_tables_of_an_estimate_mark_unknown_figures() -> None:
                 seconds=6.4,
                 serial_seconds=7201,
                 swarm_seconds=61,
+                training="a fine-tuning job with about 900 tokens of rows and epochs, 0.01 USD",
             ),
         )
     text = captured.get()
     for line in (
-        f"triage: about {found.total.usage.calls} LM calls; at most 9 LM calls.",
+        f"triage: about {found.total.usage.calls} LM calls; at most 9 LM calls; besides, a fine-tuning job with about "
+        "900 tokens of rows and epochs, 0.01 USD.",
         "Found without an LM call in 6 s. Assumed:",
         "- The metric accepts 50% of the predictions (--pass-rate).",
         "- An agent calls 3 tools before it finishes (--tool-calls), and may call more: see its max_iters.",

@@ -125,8 +125,8 @@ def _estimate(given: argparse.Namespace, manifest: Manifest, ran: Ran, price: Pr
             *ran.unscored[:NOTES],
             *_failing(ran.report),
             *([PUBLISHED.format(published)] if published else []),
-            *_training(ran.report),
         ],
+        training=_training(ran.report),
     )
     if (latency := given.latency) is None:
         return estimate
@@ -148,14 +148,15 @@ def _published(spec: CompilationSpec, report: Report) -> int:
     return math.ceil(examples * max((cost.calls for cost in report.costs.values()), default=1))
 
 
-def _training(report: Report) -> list[str]:
-    """Says what the fine-tuning jobs cost. They are no LM calls, so no table has them."""
+def _training(report: Report) -> str:
+    """Returns the `training` of an estimate."""
     if not report.tuned:
-        return []
+        return ""
     known = [model.usd for model in report.tuned if model.usd is not None]
-    usd = f", {sum(known):.2f} USD" if len(known) == len(report.tuned) else ". finetune.trainingPrice is not set"
+    usd = f"{sum(known):.2f} USD" if len(known) == len(report.tuned) else "whose price finetune.trainingPrice may give"
     tokens = sum(model.tokens for model in report.tuned)
-    return [f"To this come {len(report.tuned)} fine-tuning jobs with about {tokens:,} tokens of rows and epochs{usd}."]
+    jobs = "a fine-tuning job" if len(report.tuned) == 1 else f"{len(report.tuned)} fine-tuning jobs"
+    return f"{jobs} with about {tokens:,} tokens of rows and epochs, {usd}"
 
 
 def _failing(report: Report) -> list[str]:

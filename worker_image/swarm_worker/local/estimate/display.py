@@ -12,8 +12,9 @@ def show(console: Console, estimate: Estimate) -> None:
     calls = estimate.total.usage.calls
     limit = None if estimate.cost is None else estimate.cost * estimate.at_most / max(1, calls)
     told = f"about {_price(calls, estimate.cost)}; at most {_price(estimate.at_most, limit)}"
+    training = f"; besides, {estimate.training}" if estimate.training else ""
     console.print(
-        f"[bold]{estimate.name}[/bold]: {told}.",
+        f"[bold]{estimate.name}[/bold]: {told}{training}.",
         highlight=False,
         soft_wrap=True,
     )

@@ -75,6 +75,8 @@ class Estimate(Message):
         tool_calls: how many tool calls an agent is assumed to make before it finishes.
         by_agents: how many LM calls agents make.
         seconds: duration of the estimate.
+        training: what the fine-tuning jobs cost, as a clause; empty without a fine-tune. They are no LM calls, so no
+            table and no total has them.
         notes: notes on metric and program, as sentences.
         serial_seconds: how long stock DSPy with one thread takes, if each LM call takes `--latency`.
         swarm_seconds: how long the spec's swarm takes at least, if each LM call takes `--latency`.
@@ -93,6 +95,7 @@ class Estimate(Message):
     tool_calls: int = 1
     by_agents: int = 0
     seconds: float = 0.0
+    training: str = ""
     notes: Sequence[str] = ()
     serial_seconds: float | None = None
     swarm_seconds: float | None = None
