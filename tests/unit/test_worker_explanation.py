@@ -97,6 +97,16 @@ def test_an_optimizer_that_replaces_examples_leaves_the_report_without_a_compari
     assert progress.best == 100
 
 
+@pytest.mark.parametrize(("for_teacher", "best"), [(False, 80.0), (True, None)])
+def test_the_scores_of_the_teachers_model_are_no_progress_of_the_student(
+    monkeypatch: pytest.MonkeyPatch, for_teacher: bool, best: float | None
+) -> None:
+    progress = script.Progress(compiling=True, is_for_teacher=for_teacher, validation=numbers(0, 1, 2, 3, 4))
+    monkeypatch.setattr(dspy.Evaluate, "callbacks", [progress], raising=False)
+    dspy.Evaluate(devset=progress.validation, metric=right)(Right(1))
+    assert progress.best == best
+
+
 def test_a_run_without_a_winner_has_no_comparison() -> None:
     progress = script.Progress()
     progress.by_example[script.Arm(script.Which.BASELINE, on_test=False)] = [100.0]

@@ -74,6 +74,7 @@ class Plan:
         self._ending = Ending.model_validate_json(ending) if ending else None
         self._progress = script.Progress(
             keeps_best=self._ending is not None,
+            is_for_teacher=environment.request.spec.distill is not None,
             latest=lambda: self._engine.tally.latest,
             was_known=lambda: all(map(self._store.was_known, self._engine.course.latest)),
             note=process.note,

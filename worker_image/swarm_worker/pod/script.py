@@ -67,6 +67,8 @@ class Progress(BaseCallback):
         teacher: likewise, of the teacher of a fine-tune.
         prompted: likewise, of the teacher's prompts with the student's model.
         against: the program that the winner is compared with.
+        is_for_teacher: whether the optimizer works for the teacher's model. Its scores are then no progress of the
+            student, and are not beside the baseline.
         by_example: scores of the report's own evaluations, by example, in percent.
         drift: scores of the published program, as they were and asked anew.
         latest: returns the results of the latest evaluation, as `Tally.latest` has them.
@@ -84,6 +86,7 @@ class Progress(BaseCallback):
     teacher: float | None = None
     prompted: float | None = None
     against: Which = Which.BASELINE
+    is_for_teacher: bool = False
     compiling: bool = False
     validation: list[Any] = field(default_factory=list)
     keeps_best: bool = False
@@ -115,7 +118,8 @@ class Progress(BaseCallback):
     def on_evaluate_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
         program = self._open.pop(call_id, None)
         if program is not None and exception is None and not _is_cut_short(outputs.results):
-            self.best = outputs.score if self.best is None else max(self.best, outputs.score)
+            if not self.is_for_teacher:
+                self.best = outputs.score if self.best is None else max(self.best, outputs.score)
             self.keep(program, outputs.score)
 
     def _is_validation(self, examples: Any) -> bool:
