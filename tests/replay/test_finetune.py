@@ -133,6 +133,19 @@ def test_a_gate_ends_the_run_before_it_pays_for_anything_more(
     assert [len(after[kind]) - len(before[kind]) for kind in ("files", "jobs")] == [0, 0]
 
 
+def test_a_limit_that_ends_a_distillation_advises_no_partial_artifact(providers: Any, tmp_path: Path) -> None:
+    provider = providers(10)
+    parameters = {"num_candidate_programs": 2, "max_labeled_demos": 4}
+    case = Case("", parameters=parameters, train=40, teacher=True, distill=ROWS)
+    manifest = case.manifest(provider.url)
+    manifest["spec"]["limits"] = {"lmCalls": 60}
+    ended = run_local(manifest, tmp_path)
+    assert ended.status != 0
+    assert "LimitReached" in ended.output
+    assert "it is one for models.teacher" in ended.output
+    assert "publishPartial" not in ended.output
+
+
 PLENTY = SETTINGS.model_copy(update={"concurrent_logs": 100})
 """An operator whose passes run in one event loop each cannot wait for its turn to read a log."""
 

@@ -151,6 +151,23 @@ def test_the_message_about_a_published_winner_names_the_program_of_the_compariso
     assert wording.gain(ARTIFACT.report.model_copy(update=given)) == says
 
 
+def test_a_limit_that_ends_a_distillation_advises_no_partial_artifact() -> None:
+    """The best program by then is one for the teacher's model, and a spec may not ask for it."""
+    ending = Ending(why="limits.lmCalls: 1 is reached", limits=Limits(lm_calls=1))
+    end = PlanEnd(outcome=PlanOutcome.PARTIAL, round=0, binding="b", ending=ending)
+    there = shard(ObjectKind.RESULTS, 0, 1, plans=(end,), artifact=ARTIFACT)
+    models = {"student": {"model": "openai/small"}, "teacher": {"model": "openai/large"}}
+    plain = {"limits": {"lmCalls": 1}, "optimizer": {"labeledFewShot": {}}, "models": models}
+    for given, advised in ((spec(**plain), True), (spec(**plain, distill={}, finetune={}), False)):
+        ours = replace(run(), request=run().request.model_copy(update={"spec": CompilationSpec.model_validate(given)}))
+        first = decide(world(there, run=ours, compilation=compilation(given)), NOW, SETTINGS)
+        assert first.status is not None
+        ready = first.status.condition(ConditionType.READY)
+        assert ready is not None
+        assert ("publishPartial" in ready.message) == advised
+        assert ("models.teacher" in ready.message) != advised
+
+
 def test_a_limit_ends_a_gated_run_for_good_though_the_spec_asks_for_a_partial_artifact() -> None:
     """The gate refuses a partial artifact, so a pass after the end has nothing to do."""
     limits = Limits(lm_calls=1, publish_partial=True)

@@ -168,6 +168,9 @@ class Driver:
         if not printed:
             raise RunFailed(LocalReason.LIMIT_REACHED, f"{sentence(why)} No candidate was complete by then. {kept}")
         report = ArtifactHeader.model_validate(printed[0].header).report
+        if self._request.spec.distill is not None:
+            why = f"{sentence(why)} With distill, no best program by then is published: it is one for models.teacher."
+            raise RunFailed(LocalReason.LIMIT_REACHED, f"{why} {kept}")
         if report.refused or not limits.publish_partial:
             way = "spec.gate publishes none" if report.refused else "limits.publishPartial: true would write it"
             raise RunFailed(

@@ -131,7 +131,8 @@ def ended_by_limit(s: Situation) -> Move | None:
     """Fails a run that a limit has ended, if the spec does not ask for its best program."""
     if s.partial is None or not s.partial.holds(limits.current(s)):
         return None
-    message = f"{s.partial.why}. {wording.best_so_far(s.world.journal.artifact, wanted=False)}"
+    distills = s.world.run is not None and s.world.run.spec.distill is not None
+    message = f"{s.partial.why}. {wording.best_so_far(s.world.journal.artifact, wanted=False, distills=distills)}"
     return ending(s, s.partial.why) or fail(Reason.LIMIT_REACHED, message)
 
 

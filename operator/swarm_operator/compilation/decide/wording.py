@@ -53,10 +53,17 @@ def ending(why: str, waits: bool) -> Finding:
 HIGHER: Final = "With higher limits the run goes on from what is finished."
 
 
-def best_so_far(artifact: Artifact | None, wanted: bool) -> str:
-    """Tells people what becomes of the best program of a run that a limit has ended."""
+def best_so_far(artifact: Artifact | None, wanted: bool, distills: bool = False) -> str:
+    """Tells people what becomes of the best program of a run that a limit has ended.
+
+    Args:
+        wanted: whether the spec asks for it.
+        distills: whether it is one for the teacher's model, so that no spec can ask for it.
+    """
     if artifact is None:
         return f"No candidate was complete by then. {HIGHER}"
+    if distills:
+        return f"With distill, no best program by then is published: it is one for models.teacher. {HIGHER}"
     better = gain(artifact.report)
     if artifact.report.refused:
         return f"spec.gate publishes no best program by then{better}. {HIGHER}"
