@@ -4,7 +4,7 @@ from support.fake_cluster import FakeCluster, Object
 from swarm_operator.cluster.resources import JOBS, PODS
 from swarm_operator.compilation.model import object_names
 from swarm_operator.trigger.api import LABEL_TRIGGER
-from swarm_wire.messages import Watch, Watched
+from swarm_wire.looks import Watch, Watched
 from swarm_wire.names import ENV_WATCH, SCHEMA_VERSION
 from swarm_wire.pod_output import Writer, commit_text
 

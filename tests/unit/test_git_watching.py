@@ -12,7 +12,7 @@ from support.git_server import PASSWORD, USER, Authority, GitServer, Repository,
 from swarm_git import watching
 from swarm_git.errors import GitError
 from swarm_wire import names
-from swarm_wire.messages import Watch, Watched
+from swarm_wire.looks import Watch, Watched
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.spec.git import GitSource
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from simulated_provider.testing import running_provider
-from swarm_wire.messages import ModelWatch
+from swarm_wire.looks import ModelWatch
 from swarm_wire.spec.models import Model
 from swarm_wire.spec.providers import model_list
 from swarm_worker.errors import SwarmError

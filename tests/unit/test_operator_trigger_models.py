@@ -18,7 +18,7 @@ from swarm_operator.settings import Settings
 from swarm_operator.trigger.api import CAUSE, KIND, MODEL, TRIGGERS
 from swarm_operator.trigger.read import key_of
 from swarm_operator.trigger.reconcile import Reconciler
-from swarm_wire.messages import ModelWatch, Watched
+from swarm_wire.looks import ModelWatch, Watched
 from swarm_wire.names import ENV_WATCH
 from swarm_wire.spec.compilation import CompilationSpec
 

@@ -22,7 +22,7 @@ from swarm_operator.settings import Settings
 from swarm_operator.trigger.api import CAUSE, KIND, TRIGGERS
 from swarm_operator.trigger.read import key_of
 from swarm_operator.trigger.reconcile import Reconciler
-from swarm_wire.messages import Watched
+from swarm_wire.looks import Watched
 
 URL = "https://git.example/app.git"
 SOURCE = {"url": URL, "ref": {"branch": "main"}, "path": "app", "secret": {"name": "git"}}

@@ -11,6 +11,7 @@ from support.wire import digest, task
 from support.wire_spec import a_spec
 from swarm_wire import messages, report, spending
 from swarm_wire.costs import Cost
+from swarm_wire.looks import ModelWatch, Watch, Watched
 from swarm_wire.message_base import Message
 from swarm_wire.messages import (
     ArtifactHeader,
@@ -21,7 +22,6 @@ from swarm_wire.messages import (
     Commit,
     EffectKind,
     Ending,
-    ModelWatch,
     Outcome,
     Pending,
     PlanEnd,
@@ -34,8 +34,6 @@ from swarm_wire.messages import (
     Snapshot,
     Stored,
     Task,
-    Watch,
-    Watched,
 )
 from swarm_wire.names import ExitCode, api_key_env
 from swarm_wire.report import (

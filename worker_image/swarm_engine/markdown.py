@@ -117,10 +117,11 @@ def _kept(report: Report) -> Iterator[str]:
         mark = "**" if report.retention.is_demanded else ""
         lines.append(f"{mark}{report.retention}{mark} ({report.compared_on}).")
     lines += saving(report)
-    head = ["| tuned model | base | rows | tokens | USD | job |", "|---|---|---:|---:|---:|---|"]
+    head = ["| tuned model | base | rows | tokens | USD | job or weights |", "|---|---|---:|---:|---:|---|"]
     for model in report.tuned:
         usd = "-" if model.usd is None else f"{model.usd:.2f}"
-        head.append(f"| `{model.model}` | `{model.base}` | {model.rows:,} | {model.tokens:,} | {usd} | `{model.job}` |")
+        place = model.weights.place if model.weights is not None else model.job
+        head.append(f"| `{model.model}` | `{model.base}` | {model.rows:,} | {model.tokens:,} | {usd} | `{place}` |")
     code = ["```python", 'program.load("program.json")', *loading(report), "```"]
     load = "DSPy does not load the endpoint and the key of a saved model. Set them after `load`:"
     yield "\n\n".join(["## The tuned program", *lines, "\n".join(head), load, "\n".join(code)])

@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm_git.masking import Masks
 from swarm_wire import names
-from swarm_wire.messages import Watched
+from swarm_wire.looks import Watched
 from swarm_wire.names import ExitCode
 from swarm_wire.pod_output import Writer, commit_text
 from swarm_wire.records import Record

@@ -26,7 +26,8 @@ from swarm_git.masking import Masks
 from swarm_git.output import Output
 from swarm_git.publishing import Publisher
 from swarm_wire import names
-from swarm_wire.messages import RunRequest, Watch
+from swarm_wire.looks import Watch
+from swarm_wire.messages import RunRequest
 from swarm_wire.names import ExitCode, WorkerReason
 from swarm_wire.records import Record, RecordKind
 from swarm_wire.spec.git import GitDestination, GitRepository, SigningKey

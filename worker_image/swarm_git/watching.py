@@ -5,7 +5,7 @@ import hashlib
 from swarm_git import snapshot
 from swarm_git.command import Git
 from swarm_git.errors import not_found
-from swarm_wire.messages import Watch, Watched
+from swarm_wire.looks import Watch, Watched
 
 
 def look(git: Git, watch: Watch) -> Watched:

@@ -17,7 +17,7 @@ from swarm_operator.trigger.api import (
 )
 from swarm_operator.trigger.watches import PENDING_SECONDS, StartLook, digest_of
 from swarm_wire import names
-from swarm_wire.messages import ModelWatch, Watch
+from swarm_wire.looks import ModelWatch, Watch
 from swarm_wire.spec.compilation import CompilationSpec
 
 SECONDS = PENDING_SECONDS + 300

@@ -20,7 +20,7 @@ from swarm_operator.trigger.spec import TriggerSpec
 from swarm_operator.trigger.status import KNOWN, WatchStatus
 from swarm_operator.trigger.world import LookJob, World
 from swarm_wire import names
-from swarm_wire.messages import ModelWatch, Watch, Watched
+from swarm_wire.looks import ModelWatch, Watch, Watched
 from swarm_wire.names import TERMINAL_EXITS, ExitCode
 from swarm_wire.spec.git import GitSource
 from swarm_wire.spec.providers import model_list

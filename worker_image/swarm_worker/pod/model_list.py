@@ -17,7 +17,7 @@ from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from swarm_wire import names
-from swarm_wire.messages import MODEL_NAME, MOST_LISTED, ModelWatch
+from swarm_wire.looks import MODEL_NAME, MOST_LISTED, ModelWatch
 from swarm_wire.names import WorkerReason
 from swarm_wire.words import printable, sentence
 from swarm_worker.content import masking
