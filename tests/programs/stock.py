@@ -80,6 +80,8 @@ def compiled(case: dict[str, Any], student: Any) -> Any:
             return ReAnchor(metric, **given).compile(student, **both)
         case "bootstrapFinetune":
             return tuned(case, student, given)
+        case "betterTogether":
+            return together(case, student, given)
         case "custom":
             module, _, name = given["entrypoint"].partition(":")
             compile_: Callable[..., Any] = getattr(importlib.import_module(module), name)
@@ -98,6 +100,69 @@ def tuned(case: dict[str, Any], student: Any, given: dict[str, Any]) -> Any:
     tuner = dspy.BootstrapFinetune(metric=getattr(programs(case), case["metric"]), num_threads=4, **made)
     train = examples("train", case["train"])
     return tuner.compile(student, trainset=train, teacher=teacher if case["teacher"] else None)
+
+
+def together(case: dict[str, Any], student: Any, given: dict[str, Any]) -> Any:
+    """Compiles by BetterTogether, as DSPy's guides do. The teacher is a copy of the student as it is by then."""
+    small = dspy.LM("openai/small", api_base=case["url"], api_key="none", provider=Adopting())
+    student.set_lm(small)
+    metric, train = getattr(programs(case), case["metric"]), examples("train", case["train"])
+    validation = examples("validation", case["validation"]) if case["validation"] else None
+    prompt = model(case, "large") if case["prompt"] else None
+    [(which, options)] = given.get("p", {"bootstrapFewShotWithRandomSearch": {}}).items()
+    called: dict[str, Any] = {}
+    match which:
+        case "miprov2":
+            made, called = divided({"auto": None if "num_trials" in options else "light", **options}, dspy.MIPROv2)
+            p: Any = dspy.MIPROv2(metric=metric, prompt_model=prompt, **made)
+        case "gepa":
+            p = dspy.GEPA(metric=metric, reflection_lm=prompt or dspy.settings.lm, **with_gepas_objects(options))
+        case "simba":
+            made, called = divided(options, dspy.SIMBA)
+            p = dspy.SIMBA(metric=metric, prompt_model=prompt, **made)
+        case "copro":
+            p = COPRO(metric=metric, prompt_model=prompt, **options)
+        case "labeledFewShot":
+            p = dspy.LabeledFewShot(**options)
+        case "bootstrapFewShot":
+            p = dspy.BootstrapFewShot(metric=metric, **options)
+        case "bootstrapFewShotWithOptuna":
+            p, called = with_optuna(metric, {}, options), {"max_demos": options["max_demos"]}
+        case _:
+            p = dspy.BootstrapFewShotWithRandomSearch(metric=metric, **options)
+
+    class Taught(dspy.BootstrapFinetune):
+        def compile(self, student: Any, trainset: Any, teacher: Any = None) -> Any:
+            if case["teacher"]:
+                teacher = student.deepcopy()
+                teacher.set_lm(model(case, "large"))
+            return super().compile(student, trainset, teacher)
+
+    class Kept(dspy.BetterTogether):
+        """Improves prompts for the student's model, also by optimizers that forget it."""
+
+        def _run_and_evaluate_step(self, optimizer: Any, student: Any, *more: Any) -> Any:
+            resets = "FewShot" in type(optimizer).__name__
+            with dspy.context(lm=student.predictors()[0].lm) if resets else contextlib.nullcontext():
+                return super()._run_and_evaluate_step(optimizer, student, *more)
+
+    passed = {name: given["w"][name] for name in ("multitask", "exclude_demos") if name in given["w"]}
+
+    def by_score(*given: Any) -> Any:
+        """Lets a metric's Prediction count by its score. To stock, it is always true."""
+        found = metric(*given)
+        return found.score if isinstance(found, dspy.Prediction) else found
+
+    w = Taught(metric=by_score, num_threads=4, **{"exclude_demos": True, **passed})
+    named = ("strategy", "valset_ratio", "shuffle_trainset_between_steps", "max_errors")
+    return Kept(metric=metric, p=p, w=w).compile(
+        student,
+        trainset=train,
+        valset=validation,
+        seed=given.get("seed", 0),
+        optimizer_compile_args={"p": called},
+        **{name: given[name] for name in named if name in given},
+    )
 
 
 class Adopting(Provider):
@@ -188,6 +253,8 @@ def scored(case: dict[str, Any]) -> list[Any]:
     if case["validation"]:
         return examples("validation", case["validation"])
     train = examples("train", case["train"])
+    if case["optimizer"] == "betterTogether":
+        return train[: int(case["parameters"].get("valset_ratio", 0.1) * len(train))] or train
     kept = {"miprov2": 0.2, "inferRules": 0.5}.get(case["optimizer"], 0)
     return train[round(kept * len(train)) :]
 
@@ -216,7 +283,11 @@ def script(case: dict[str, Any]) -> dict[str, Any]:
     hundred = 1 if case["optimizer"] == "simba" else 100
     return {
         "program": winner.dump_state(),
-        "ranking": [100 / hundred * candidate["score"] for candidate in getattr(winner, "candidate_programs", [])],
+        "ranking": [
+            100 / hundred * candidate["score"]
+            for candidate in getattr(winner, "candidate_programs", [])
+            if candidate["score"] is not None
+        ],
         "scores": {"baseline": baseline, "best": score(winner, case)},
     }
 

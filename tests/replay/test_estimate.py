@@ -64,6 +64,20 @@ def test_an_estimate_of_a_fine_tune_creates_no_job_and_says_what_it_would_cost(p
     assert found["total"]["usage"]["calls"] == 16 + 40 + 16 + 16, "baseline, teacher's rows, winner, and teacher"
 
 
+def test_an_estimate_of_better_together_counts_its_job_even_if_the_invented_winner_is_not_tuned(
+    providers: Any, tmp_path: Path
+) -> None:
+    provider = providers(2)
+    search = {"bootstrapFewShotWithRandomSearch": {"num_candidate_programs": 1, "max_errors": 1}}
+    given = {"p": search, "w": {"min_examples": 20, "min_traces": 40}}
+    case = Case("", "betterTogether", given, train=40, teacher=True)
+    told = estimate(case.manifest(provider.url), tmp_path, "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    found = json.loads(told.stdout)
+    assert provider.stats()["requests"] == 0
+    assert "To this come 1 fine-tuning jobs with about" in found["notes"][-1]
+
+
 @pytest.mark.parametrize("case", sample(OTHERS, 2), ids=lambda case: case.name)
 def test_a_compile_makes_at_least_half_of_the_calls_that_its_estimate_names_as_the_most(
     providers: Any, tmp_path: Path, case: Case

@@ -52,6 +52,11 @@ class Case:
     client: str = "openai"
     """The prefix of the models' names, which selects the client. "litellm_proxy" selects LiteLLM."""
 
+    @property
+    def tunes(self) -> bool:
+        """Whether a model is fine-tuned."""
+        return self.distill is not None or self.optimizer in ("bootstrapFinetune", "betterTogether")
+
     def stock(self, provider: Any) -> "StockRun":
         """Compiles by stock DSPy in one process, with one thread and DSPy's LM cache."""
         case = {**asdict(self), "url": provider.url}
@@ -106,11 +111,9 @@ class Case:
                 **({"validation": source("validation", self.validation)} if self.validation else {}),
             },
             "models": models,
-            "optimizer": {self.optimizer: {camel(key): value for key, value in self.parameters.items()}},
+            "optimizer": {self.optimizer: _named(self.parameters)},
             "swarm": {"threadsPerPod": 4, **swarm},
-            **(
-                {"finetune": self.finetune} if self.optimizer == "bootstrapFinetune" or self.distill is not None else {}
-            ),
+            **({"finetune": self.finetune} if self.tunes else {}),
             **({"distill": {camel(key): value for key, value in self.distill.items()}} if self.distill else {}),
         }
         return {
@@ -242,6 +245,13 @@ def run_file(folder: Path, provider: Any, *arguments: str, **env: str) -> LocalR
     journals = [*folder.glob("mine"), *folder.glob(".dspy-swarm/*")]
     newest = max(journals, key=lambda path: path.stat().st_mtime_ns, default=folder / ".dspy-swarm")
     return LocalRun(status, output, newest, requests[0])
+
+
+def _named(parameters: Any) -> Any:
+    """Returns parameters with the API's names, at all depths."""
+    if not isinstance(parameters, dict):
+        return parameters
+    return {camel(key): _named(value) for key, value in parameters.items()}
 
 
 def camel(name: str) -> str:

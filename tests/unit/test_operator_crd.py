@@ -17,7 +17,7 @@ import crd
 from support.operator_specs import SPEC
 from swarm_operator.compilation.status import Status
 from swarm_wire.spec.compilation import CompilationSpec
-from swarm_wire.spec.optimizers import Optimizer
+from swarm_wire.spec.optimizers import Optimizer, PromptOptimizer
 from swarm_wire.spec.references import ConfigMapRef
 from swarm_wire.spec.schema import ENTRYPOINT, FORMS, NAME, Union
 
@@ -135,6 +135,7 @@ def test_every_rule_of_the_pydantic_models_is_a_rule_of_the_schema() -> None:
     assert sorted(set(messages)) == [
         "exactly one of auto, maxFullEvals, maxMetricCalls must be set",
         "exactly one of bestImprovement, topKImprovements must be set",
+        f"exactly one of {', '.join(map(to_camel, PromptOptimizer.members))} must be set",
         f"exactly one of {', '.join(map(to_camel, Optimizer.members))} must be set",
         "exactly one of branch, tag, commit must be set",
         "exactly one of chat, json, xml, twoStep, entrypoint must be set",

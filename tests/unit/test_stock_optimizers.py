@@ -29,6 +29,7 @@ STOCK: list[type[SpecModel]] = [
     api.BootstrapFewShotWithOptuna,
     api.ReAnchor,
     api.BootstrapFinetune,
+    api.BetterTogether,
 ]
 
 FROM_ELSEWHERE = {
@@ -56,6 +57,8 @@ LEFT_OUT = {
     "use_mlflow": "the same",
     "train_kwargs": "spec.finetune has them",
     "adapter": "spec.program.adapter names it",
+    "optimizers": "they are p and w",
+    "optimizer_compile_args": "p and w have them",
 }
 NOT_FOR = {"BootstrapFewShotWithOptuna": {"max_bootstrapped_demos": "without effect: stock uses max_demos"}}
 OURS: dict[str, dict[str, Any]] = {
@@ -67,6 +70,11 @@ OURS: dict[str, dict[str, Any]] = {
         "min_examples": 50,
         "min_traces": 100,
         "min_teacher_score": None,
+    },
+    "BetterTogether": {
+        "seed": 0,
+        "p": api.PromptOptimizer.model_validate({"bootstrapFewShotWithRandomSearch": {}}),
+        "w": api.BootstrapFinetune(),
     },
     # A default in the schema would conflict with numCandidates. The worker uses "light" if neither field is set.
     "MIPROv2": {"auto": None},
@@ -103,7 +111,11 @@ def test_every_optimizer_of_the_spec_has_the_parameters_and_defaults_of_stock_ds
     expected = {key: default for key, default in stock_parameters(name).items() if key not in not_ours}
     required = {key for key, default in expected.items() if default is inspect.Parameter.empty}
     assert {key for key, field in ours.model_fields.items() if field.is_required()} == required
-    found = {key: field.default for key, field in ours.model_fields.items() if key not in required}
+    found = {
+        key: field.get_default(call_default_factory=True)
+        for key, field in ours.model_fields.items()
+        if key not in required
+    }
     assert found == {key: default for key, default in expected.items() if key not in required} | OURS.get(name, {})
 
 
@@ -128,7 +140,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 def tuned(optimizer: str) -> dict[str, Any]:
     """Returns the field that a fine-tune needs beside its optimizer."""
-    return {"finetune": {}} if optimizer == "bootstrapFinetune" else {}
+    return {"finetune": {}} if optimizer in ("bootstrapFinetune", "betterTogether") else {}
 
 
 @pytest.mark.parametrize("name", Optimizer.members)
@@ -217,6 +229,17 @@ EFFORT = "set auto, or both of numCandidates and numTrials"
         ("reAnchor", {"requireCache": False}, None),
         ("reAnchor", {"logDir": "/tmp"}, "logDir"),
         ("bootstrapFinetune", {"minExamples": 5}, "minExamples"),
+        ("betterTogether", {"strategy": "w -> p -> w", "seed": 3, "p": {"gepa": {"auto": "light"}}, "w": {}}, None),
+        ("betterTogether", {"strategy": "p -> p"}, "strategy"),
+        ("betterTogether", {"strategy": "p->w"}, "strategy"),
+        ("betterTogether", {"valsetRatio": 1}, "valsetRatio"),
+        ("betterTogether", {"p": {}}, "Value error, exactly one of bootstrapFewShotWithRandomSearch, bootstrapFewShot, "
+         "labeledFewShot, miprov2, gepa, simba, copro, bootstrapFewShotWithOptuna must be set"),
+        ("betterTogether", {"p": {"gepa": {}}}, f"Value error, {BUDGETS}"),
+        *(
+            ("betterTogether", {"p": {name: {}}}, f"Value error, {name} cannot be p of betterTogether: {why}")
+            for name, why in api.NO_STEP.items()
+        ),
         ("custom", {}, "entrypoint"),
         ("custom", {"entrypoint": "module"}, "entrypoint"),
         ("custom", {"entrypoint": "module:compile", "seed": 3}, "seed"),
@@ -226,7 +249,7 @@ EFFORT = "set auto, or both of numCandidates and numTrials"
 def test_the_message_about_a_wrong_parameter_names_its_field(
     optimizer: str, given: dict[str, Any], problem: str | None
 ) -> None:
-    spec = a_spec(optimizer={optimizer: given})
+    spec = a_spec(optimizer={optimizer: given}, **tuned(optimizer))
     if problem is None:
         CompilationSpec.model_validate(spec)
         return

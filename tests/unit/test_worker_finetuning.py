@@ -313,7 +313,16 @@ def test_stocks_own_function_is_back_after_the_compile(tune: Any) -> None:
     ("changes", "says"),
     [
         ({"finetune": None}, "bootstrapFinetune needs finetune: {}"),
-        ({"optimizer": {"labeledFewShot": {}}}, "only bootstrapFinetune and distill use finetune: remove it"),
+        (
+            {"optimizer": {"labeledFewShot": {}}},
+            "only bootstrapFinetune, betterTogether and distill use finetune: remove it",
+        ),
+        ({"optimizer": {"betterTogether": {}}, "finetune": None}, "betterTogether needs finetune: {}"),
+        ({"optimizer": {"betterTogether": {}}, "distill": {}}, "distill needs models.teacher"),
+        (
+            {"optimizer": {"betterTogether": {}}, "limits": {"publishPartial": True}},
+            "betterTogether cannot be combined with limits.publishPartial: remove that",
+        ),
         ({"gate": {"against": "published"}}, "cannot be combined with program.state.published"),
         ({"drift": {}}, "cannot be combined with"),
         ({"limits": {"costUSD": 5}}, "limits.costUSD needs finetune.trainingPrice"),

@@ -296,6 +296,8 @@ class Report(Message):
     """How much of the teacher's score the winner keeps; None without a teacher."""
     tuned: list[TunedModel] = Field([])
     """Models that the run has had fine-tuned, and that the winner uses."""
+    unused: list[TunedModel] = Field([])
+    """Models that the run has had fine-tuned, and that the winner does not use."""
     compared_on: str = VALIDATION_SET
     """Name of the examples of `comparison`: the test set, or the set that `scored_on` names if there is no test set."""
     costs: dict[ArmName, Cost] = Field({})
@@ -362,8 +364,8 @@ class Report(Message):
         price is not known.
         """
         teacher, winner = self._usd("teacher"), self._usd("winner")
-        training = [model.usd for model in self.tuned]
-        if not training or teacher is None or winner is None or winner >= teacher:
+        training = [model.usd for model in (*self.tuned, *self.unused)]
+        if not self.tuned or teacher is None or winner is None or winner >= teacher:
             return None
         known = [usd for usd in training if usd is not None]
         return 1000 * sum(known) / (teacher - winner) if len(known) == len(training) else None

@@ -16,7 +16,7 @@ from swarm_wire.spec.models import Models
 from swarm_wire.spec.optimizers import BootstrapFinetune, Optimizer
 from swarm_wire.spec.program import Metric, Program
 from swarm_wire.spec.references import CompilationRef, SecretKeyRef
-from swarm_wire.spec.schema import SpecModel
+from swarm_wire.spec.schema import SpecModel, api_name
 from swarm_wire.spec.swarm import Swarm
 from swarm_wire.spec.variables import Variable, VariablesFrom
 
@@ -35,7 +35,8 @@ class CompilationSpec(SpecModel):
         "the optimizer's winner for models.student is the result.",
     )
     finetune: Finetune | None = Field(
-        None, description="How bootstrapFinetune and distill train the student. Default: nothing is trained."
+        None,
+        description="How bootstrapFinetune, betterTogether and distill train the student. Default: not at all.",
     )
     env: list[Variable] = Field(
         default_factory=list,
@@ -123,21 +124,21 @@ class CompilationSpec(SpecModel):
 
     @model_validator(mode="after")
     def _tuning_has_a_job(self) -> Self:
-        which = "distill" if self.distill is not None else "bootstrapFinetune"
+        which = "distill" if self.distill is not None else api_name(self.optimizer.which)
         if self.rows is None:
             if self.finetune is not None:
-                raise ValueError("only bootstrapFinetune and distill use finetune: remove it")
+                raise ValueError("only bootstrapFinetune, betterTogether and distill use finetune: remove it")
             return self
         if self.finetune is None:
             raise ValueError(f"{which} needs finetune: {{}}")
-        if self.distill is not None and (self.optimizer.tunes or self.models.teacher is None):
+        if self.distill is not None and (self.optimizer.rows is not None or self.models.teacher is None):
             raise ValueError(
                 "distill needs models.teacher, the model for which the optimizer works, and another optimizer than "
-                "bootstrapFinetune, which distills by itself"
+                "bootstrapFinetune and betterTogether, which distill by themselves"
             )
-        if self.distill is not None and self.limits.publish_partial:
-            # The best program so far is one for the teacher's model.
-            raise ValueError("distill cannot be combined with limits.publishPartial: remove that")
+        if self.limits.publish_partial and self.optimizer.bootstrap_finetune is None:
+            # The best program so far may be one for another model: the teacher's, or one that it does not name.
+            raise ValueError(f"{which} cannot be combined with limits.publishPartial: remove that")
         state = self.program.state
         if (state is not None and state.published) or self.compares_published or self.drift is not None:
             # A saved program names its tuned model without its endpoint, so it would run on the base model.
@@ -173,7 +174,9 @@ class CompilationSpec(SpecModel):
             ("minCostReduction", gate.min_cost_reduction),
         ):
             if given is not None and (self.rows is None or self.models.teacher is None):
-                raise ValueError(f"gate.{field} needs a fine-tune (bootstrapFinetune or distill) and models.teacher")
+                raise ValueError(
+                    f"gate.{field} needs a fine-tune (bootstrapFinetune, betterTogether or distill) and models.teacher"
+                )
         return self
 
     @model_validator(mode="after")
@@ -226,7 +229,7 @@ class CompilationSpec(SpecModel):
     @property
     def rows(self) -> BootstrapFinetune | None:
         """Returns what the spec says of a fine-tune's training rows; None if nothing is trained."""
-        return self.distill or self.optimizer.bootstrap_finetune
+        return self.distill or self.optimizer.rows
 
     @property
     def tuned_address(self) -> str:

@@ -4,12 +4,12 @@ Parameters that mean nothing in dspy-swarm are left out. docs/optimizers.md list
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from swarm_wire.spec.gepa import GEPA, Effort, Seed
-from swarm_wire.spec.schema import Entrypoint, Percentage, SpecModel, Union, one_or_both
+from swarm_wire.spec.schema import STRATEGY, Entrypoint, Percentage, SpecModel, Union, one_or_both
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Sharpness = Annotated[float, Field(ge=0.01, le=100)]
@@ -286,6 +286,70 @@ class BootstrapFinetune(SpecModel):
     )
 
 
+NO_STEP: Final = {
+    "inferRules": "the tuned model would write the rules, and those of one candidate reach the programs of all steps",
+    "reAnchor": "it fits outputs for decisions, of which DSPy makes no training rows",
+    "bootstrapFinetune": "it is w. Write its fields there",
+    "betterTogether": "write the steps of both into one strategy",
+    "custom": "it may do anything with the tuned model",
+}
+"""Why an optimizer cannot be the p of betterTogether."""
+
+
+class PromptOptimizer(Union):
+    """A prompt optimizer, as in spec.optimizer. Exactly one field must be set."""
+
+    bootstrap_few_shot_with_random_search: BootstrapFewShotWithRandomSearch | None = None
+    bootstrap_few_shot: BootstrapFewShot | None = None
+    labeled_few_shot: LabeledFewShot | None = None
+    miprov2: MIPROv2 | None = None
+    gepa: GEPA | None = None
+    simba: SIMBA | None = None
+    copro: COPRO | None = None
+    bootstrap_few_shot_with_optuna: BootstrapFewShotWithOptuna | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_step(cls, given: Any) -> Any:
+        for name in NO_STEP.keys() & (given if isinstance(given, dict) else {}):
+            raise ValueError(f"{name} cannot be p of betterTogether: {NO_STEP[name]}")
+        return given
+
+
+class BetterTogether(SpecModel):
+    """dspy.BetterTogether: improves prompts and fine-tunes in turn, and returns the program of the step that scores
+    best. It needs spec.finetune.
+    """
+
+    strategy: str = Field(
+        "p -> w -> p",
+        pattern=STRATEGY,
+        max_length=60,
+        description='The steps, such as "p -> w -> p": p improves the prompts, w fine-tunes.',
+    )
+    p: PromptOptimizer = Field(
+        default_factory=lambda: PromptOptimizer.model_validate({"bootstrapFewShotWithRandomSearch": {}}),
+        description="The prompt optimizer. Default, as in DSPy: bootstrapFewShotWithRandomSearch.",
+    )
+    w: BootstrapFinetune = Field(default_factory=BootstrapFinetune, description="The fields of bootstrapFinetune.")
+    seed: Seed = Field(0, description="Seed of the shuffling. Stock DSPy sets no seed.")
+    valset_ratio: float = Field(
+        0.1,
+        ge=0,
+        le=0.99,
+        description="Without data.validation, the share of the training examples, from the first one on, that score "
+        "the steps instead. 0: no step is scored, and the last program wins.",
+    )
+    shuffle_trainset_between_steps: bool = Field(True, description="Shuffle the training examples before each step.")
+    max_errors: int | None = Field(
+        None, ge=1, description="Number of failing examples with which a step scores 0. DSPy's default: 10."
+    )
+
+    def scored_on(self, train: Sequence[Any]) -> Sequence[Any]:
+        """Returns the examples on which stock DSPy scores the steps without a validation set; all if it scores none."""
+        return train[: int(self.valset_ratio * len(train))] or train
+
+
 class Custom(SpecModel):
     """A function of your own, which may use any optimizers: (student, trainset, valset, metric) -> program.
 
@@ -316,6 +380,7 @@ class Optimizer(Union):
     bootstrap_few_shot_with_optuna: BootstrapFewShotWithOptuna | None = None
     re_anchor: ReAnchor | None = None
     bootstrap_finetune: BootstrapFinetune | None = None
+    better_together: BetterTogether | None = None
     custom: Custom | None = None
 
     @property
@@ -324,9 +389,9 @@ class Optimizer(Union):
         return getattr(getattr(self, self.which), "is_arg_max", False)
 
     @property
-    def tunes(self) -> bool:
-        """Whether the optimizer fine-tunes a model."""
-        return self.bootstrap_finetune is not None
+    def rows(self) -> BootstrapFinetune | None:
+        """Returns what the optimizer's fine-tunes have for training rows; None if it tunes nothing."""
+        return self.better_together.w if self.better_together is not None else self.bootstrap_finetune
 
     @property
     def scores_on_train(self) -> bool:

@@ -29,6 +29,7 @@ REPOSITORY = r"^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)?$"
 DATA_URL = r"^(https://[^\s/@?#]+|(s3|gs|az|hf)://[^\s/@:?#]+|abfs://[^\s/:?#]+)/\S+$"
 STORE = r"^[a-z][a-z0-9+.-]*://\S+$"
 SELECTOR = f"^(round_robin|all|{ENTRYPOINT})$"
+STRATEGY = "^(p -> )*w( -> [pw])*$"
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 EFFORT = "^[a-z]{1,16}$"
@@ -54,6 +55,7 @@ FORMS: Mapping[str, str] = {
     '"https://example.com/train.jsonl" or "s3://bucket/train.parquet"',
     VARIABLE: "a name of an environment variable: letters, digits and _, no digit first",
     EFFORT: 'one word of lower-case letters, for example "low"',
+    STRATEGY: 'p and w with " -> " between them, and at least one w, for example "p -> w -> p"',
     SELECTOR: 'round_robin, all, or "module:attribute"',
 }
 """Pattern -> its description. Messages show the description to people instead of the pattern."""

@@ -111,8 +111,8 @@ CLASSES: Sequence[Shape] = (
     Names("dspy.clients.base_lm.BaseLM", "dump_state copy"),
     Names(
         "dspy.teleprompt",
-        "BootstrapFewShot BootstrapFewShotWithOptuna BootstrapFewShotWithRandomSearch BootstrapFinetune COPRO GEPA "
-        "InferRules LabeledFewShot MIPROv2 SIMBA",
+        "BetterTogether BootstrapFewShot BootstrapFewShotWithOptuna BootstrapFewShotWithRandomSearch BootstrapFinetune "
+        "COPRO GEPA InferRules LabeledFewShot MIPROv2 SIMBA",
     ),
 )
 

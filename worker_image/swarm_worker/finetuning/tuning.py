@@ -49,11 +49,17 @@ class Tuning:
         self.is_imaginary = is_imaginary
 
     def order(self, lm: dspy.LM, rows: list[dict[str, Any]]) -> Order:
-        """Returns the order to tune an LM with these rows. Raises BadInput if the LM is no model of the spec."""
+        """Returns the order to tune an LM with these rows.
+
+        Raises BadInput if the LM is neither a model of the spec nor tuned from one.
+        """
+        first = lm.model
+        while first in self.made:
+            first = self.made[first].base
         for role, model in self._spec.models.by_role.items():
-            if model.model == lm.model and model.address == str(lm.kwargs.get("api_base") or "").rstrip("/"):
+            if model.model == first and model.address == str(lm.kwargs.get("api_base") or "").rstrip("/"):
                 data = json_lines(rows, default=_invented if self.is_imaginary else None)
-                return Order(role, model.model, self._endpoint(model.address), self._parameters, data)
+                return Order(role, lm.model, self._endpoint(model.address), self._parameters, data)
         raise BadInput(
             WorkerReason.NOT_FINETUNABLE,
             f"a predictor has the model {lm.model!r}, which is in no role of spec.models, so nobody knows its key. "
@@ -170,10 +176,14 @@ def install(
     _here = Tuning(spec, models, pending, budget, is_imaginary) if spec.finetune is not None else None
 
 
-def made(program: dspy.Module) -> list[TunedModel]:
-    """Returns the tuned models that a program uses."""
+def made(program: dspy.Module) -> tuple[list[TunedModel], list[TunedModel]]:
+    """Returns the tuned models that a program uses, and those that it does not use."""
     used = {predictor.lm.model for predictor in program.predictors() if predictor.lm is not None}
-    return [tuned for name, tuned in _here.made.items() if name in used] if _here is not None else []
+    every = _here.made if _here is not None else {}
+    return (
+        [tuned for name, tuned in every.items() if name in used],
+        [tuned for name, tuned in every.items() if name not in used],
+    )
 
 
 def is_set() -> bool:
@@ -191,6 +201,7 @@ def here() -> Tuning:
     if _here is None:
         raise BadInput(
             WorkerReason.NOT_FINETUNABLE,
-            "the optimizer fine-tunes a model, and only bootstrapFinetune and distill may do that. Write one of them.",
+            "the optimizer fine-tunes a model, and only bootstrapFinetune, betterTogether and distill do so. Write "
+            "one of them.",
         )
     return _here

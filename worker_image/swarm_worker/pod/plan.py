@@ -327,6 +327,7 @@ class Plan:
         optimizer, spared, loaded = spec.optimizer, self._engine.results.spared, self._loaded
         assert loaded is not None, "the optimizer has run"
         scored_on = loaded.data.scored_on(optimizer)
+        tuned, unused = tuning.made(winner)
         report = Report(
             scores=self._progress.scores(),
             scored_on=scored_on,
@@ -341,7 +342,8 @@ class Plan:
             teacher=self._progress.teacher,
             prompted=self._progress.prompted,
             retention=explanation.retention(self._progress, seed=self._environment.request.run_id, gate=spec.gate),
-            tuned=tuning.made(winner),
+            tuned=tuned,
+            unused=unused,
             drift=explanation.drift(self._progress, seed=self._environment.request.run_id),
             published_by=self._environment.request.published_by,
             compared_on=TEST_SET if loaded.data.test else scored_on,

@@ -249,7 +249,7 @@ def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
     found = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     made = [
         Candidate(
-            name=f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}",
+            name=_name_of(entry, number),
             score=100 / hundred * float(score),
             bound=any(isinstance(score, Bound) for score in entry.get("subscores", ())),
         )
@@ -257,6 +257,13 @@ def candidates(winner: dspy.Module, hundred: float = 100) -> list[Candidate]:
         if isinstance(score := entry.get("score"), Real) and isfinite(score)
     ]
     return sorted(made, key=lambda candidate: -candidate.score)
+
+
+def _name_of(entry: Mapping[str, Any], number: int) -> str:
+    """Returns the name of an optimizer's candidate: its seed, or the steps that have made it."""
+    if "strategy" in entry:
+        return str(entry["strategy"] or "the student")
+    return f"seed {entry['seed']}" if "seed" in entry else f"candidate {number}"
 
 
 def _is_cut_short(results: list[Any]) -> bool:

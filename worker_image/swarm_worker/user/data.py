@@ -58,8 +58,11 @@ class Data:
         """Returns a name for the scored examples, for the report."""
         if self.validation is not None:
             return VALIDATION_SET
-        number, all_ = len(self.scored(optimizer)), len(self.train)
-        return f"all {all_} training examples" if number == all_ else f"the last {number} of {all_} training examples"
+        scored, all_ = self.scored(optimizer), len(self.train)
+        if len(scored) == all_:
+            return f"all {all_} training examples"
+        end = "first" if scored[0] is self.train[0] else "last"
+        return f"the {end} {len(scored)} of {all_} training examples"
 
     def name_of(self, example: Any) -> str:
         """Returns a prefix for messages: "validation example 3: "; empty for an example that is in no set."""

@@ -35,21 +35,31 @@ FEW: Final = 200
 Note = Callable[[str], object]
 
 
-def check(given: api.BootstrapFinetune, data: Data, adapter: dspy.Adapter | None, note: Note) -> None:
-    """Raises BadInput for what no LM call is needed to find out."""
+def check(
+    given: api.BootstrapFinetune,
+    data: Data,
+    adapter: dspy.Adapter | None,
+    note: Note,
+    validation: str = "spec.data.validation",
+) -> None:
+    """Raises BadInput for what no LM call is needed to find out.
+
+    Args:
+        validation: where the validation examples are.
+    """
     if len(data.train) < given.min_traces:
         raise BadInput(
             WorkerReason.TOO_FEW_EXAMPLES,
-            f"spec.data.train has {len(data.train)} examples, so there cannot be {given.min_traces} training rows "
+            f"there are {len(data.train)} training examples, so there cannot be {given.min_traces} training rows "
             "(minTraces). Add examples, or lower minTraces.",
         )
     if len(data.train) < given.min_examples:
         raise BadInput(
             WorkerReason.TOO_FEW_EXAMPLES,
-            f"spec.data.train has {len(data.train)} examples, and a fine-tune with fewer than {given.min_examples} is "
-            "seldom worth its price. Add examples, or lower optimizer.bootstrapFinetune.minExamples.",
+            f"there are {len(data.train)} training examples, and a fine-tune with fewer than {given.min_examples} is "
+            "seldom worth its price. Add examples to spec.data.train, or lower minExamples.",
         )
-    _check_overlap(data, note)
+    _check_overlap(data, note, validation)
     used = adapter or dspy.settings.adapter or ChatAdapter()
     try:
         used.format_finetune_data(dspy.Signature("a -> b"), [], {"a": "a"}, {"b": "b"})
@@ -61,15 +71,15 @@ def check(given: api.BootstrapFinetune, data: Data, adapter: dspy.Adapter | None
         ) from None
 
 
-def _check_overlap(data: Data, note: Note) -> None:
+def _check_overlap(data: Data, note: Note, validation: str) -> None:
     """Raises BadInput if a tuned program would be scored on its own training examples."""
     seen = {_asked_of(example) for example in data.train}
-    for name, examples in ("validation", data.validation or []), ("test", data.test):
+    for name, examples in (validation, data.validation or []), ("spec.data.test", data.test):
         places = [number for number, example in enumerate(examples, 1) if _asked_of(example) in seen]
         if places:
             raise BadInput(
                 WorkerReason.TRAIN_TEST_OVERLAP,
-                f"{len(places)} of {len(examples)} examples of spec.data.{name} have the same inputs as training "
+                f"{len(places)} of {len(examples)} examples of {name} have the same inputs as training "
                 f"examples, the first at place {places[0]}. A tuned program has learned their answers, so its score "
                 "would be too good. Remove them from one of the two.",
             )
@@ -221,7 +231,7 @@ def _check_rows(
         if not given.multitask and not _is_in_order(item["trace"], predictors):
             raise BadInput(
                 WorkerReason.OPTIMIZER_INVALID,
-                "optimizer.bootstrapFinetune.multitask is false, and a run of the teacher does not call each predictor "
+                "multitask is false, and a run of the teacher does not call each predictor "
                 "once, in their order: stock DSPy would train a predictor on the rows of another. Write multitask: "
                 "true.",
             )

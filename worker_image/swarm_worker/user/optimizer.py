@@ -27,7 +27,7 @@ from swarm_wire.spec import optimizers as api
 from swarm_wire.spec.schema import SpecModel
 from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.replay.blame import exhausted
-from swarm_worker.user import finetuning
+from swarm_worker.user import better_together, finetuning
 from swarm_worker.user.custom import load_custom
 from swarm_worker.user.data import Data
 from swarm_worker.user.finetuning import Arms
@@ -59,9 +59,7 @@ def prepare(
         BadInput: the optimizer cannot be used with this spec. It is raised before the first LM call is paid for.
         CompileFailed: the optimizer's constructor raised an exception. The returned compile raises it, too.
     """
-    package = _PACKAGES.get(given.which)
-    if package is not None and importlib.util.find_spec(package) is None:
-        raise _invalid(given.which, f"it needs the package {package}, which is not in the image. Install it there.")
+    _check_package(given.which)
     setting = _Setting(metric, data, models, note, arms or Arms())
     with _as_compile_failed(given.which):
         if distill is None:
@@ -74,6 +72,12 @@ def prepare(
                 optimized = _OPTIMIZERS[given.which](getattr(given, given.which), large)
             compile_program = partial(finetuning.distilled, compile_program=optimized, **setting.tuning(distill))
     return _as_compile_failed(given.which)(compile_program)
+
+
+def _check_package(which: str) -> None:
+    package = _PACKAGES.get(which)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise _invalid(which, f"it needs the package {package}, which is not in the image. Install it there.")
 
 
 @contextmanager
@@ -266,6 +270,29 @@ def _bootstrap_finetune(given: api.BootstrapFinetune, setting: _Setting) -> Comp
     return partial(finetuning.finetuned, **setting.tuning(given))
 
 
+def _better_together(given: api.BetterTogether, setting: _Setting) -> Compile:
+    better_together.check(given, setting.data, setting.models.adapter, setting.note)
+    # The teacher is for the fine-tunes alone.
+    models = replace(setting.models, teacher=setting.models.student)
+    part = replace(setting, data=better_together.divided(given, setting.data), models=models)
+    try:
+        _check_package(given.p.which)
+        prompts = _OPTIMIZERS[given.p.which](getattr(given.p, given.p.which), part)
+    except BadInput as error:
+        said = str(error).replace("spec.optimizer.", "spec.optimizer.betterTogether.p.", 1)
+        raise BadInput(error.reason, said) from None
+    assert isinstance(prompts, partial), "each prompt optimizer has its data as arguments that a step replaces"
+    return partial(
+        better_together.better,
+        given=given,
+        prompts=prompts,
+        data=setting.data,
+        metric=setting.metric,
+        note=setting.note,
+        tuned=setting.tuning(given.w),
+    )
+
+
 def _custom(given: api.Custom, setting: _Setting) -> Compile:
     return load_custom(given.entrypoint, setting.metric, setting.data, setting.models)
 
@@ -286,5 +313,6 @@ _OPTIMIZERS: dict[str, Callable[[Any, _Setting], Compile]] = {
     "bootstrap_few_shot_with_optuna": _optuna,
     "re_anchor": _re_anchor,
     "bootstrap_finetune": _bootstrap_finetune,
+    "better_together": _better_together,
     "custom": _custom,
 }

@@ -150,12 +150,13 @@ def _published(spec: CompilationSpec, report: Report) -> int:
 
 def _training(report: Report) -> str:
     """Returns the `training` of an estimate."""
-    if not report.tuned:
+    made = [*report.tuned, *report.unused]
+    if not made:
         return ""
-    known = [model.usd for model in report.tuned if model.usd is not None]
-    usd = f"{sum(known):.2f} USD" if len(known) == len(report.tuned) else "whose price finetune.trainingPrice may give"
-    tokens = sum(model.tokens for model in report.tuned)
-    jobs = "a fine-tuning job" if len(report.tuned) == 1 else f"{len(report.tuned)} fine-tuning jobs"
+    known = [model.usd for model in made if model.usd is not None]
+    usd = f"{sum(known):.2f} USD" if len(known) == len(made) else "whose price finetune.trainingPrice may give"
+    tokens = sum(model.tokens for model in made)
+    jobs = "a fine-tuning job" if len(made) == 1 else f"{len(made)} fine-tuning jobs"
     return f"{jobs} with about {tokens:,} tokens of rows and epochs, {usd}"
 
 

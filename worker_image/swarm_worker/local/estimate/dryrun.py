@@ -117,6 +117,7 @@ def _tolerant(manifest: Manifest) -> Manifest:
     """
     written = {name: value for name, value in manifest.spec.as_written().items() if name != "limits"}
     written["swarm"]["pruning"] = "off"
-    for parameters in written["optimizer"].values():
+    [optimizer] = written["optimizer"].values()
+    for parameters in optimizer, *optimizer.get("p", {}).values():
         parameters.pop("maxErrors", None)
     return replace(manifest, spec=CompilationSpec.model_validate(written))
