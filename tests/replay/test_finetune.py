@@ -196,24 +196,40 @@ class Waiting(Run):
         return self.status.run_id is not None and self.ready[1] == "WaitingForJob"
 
 
-def test_a_queue_of_hours_keeps_no_pod_and_kills_repeat_no_call_and_no_job(providers: Any, tmp_path: Path) -> None:
+ALONE = Case("alone", "bootstrapFinetune", ROWS, train=40, teacher=True)
+TWICE = Case(
+    "between prompts",
+    "betterTogether",
+    {"strategy": "w -> p -> w", "p": {"labeledFewShot": {"k": 2}}, "w": ROWS},
+    train=40,
+    teacher=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("case", "count"),
+    sample([(ALONE, 1), (TWICE, 2)], 2),
+    ids=lambda value: value.name if isinstance(value, Case) else None,
+)
+def test_a_queue_of_hours_keeps_no_pod_and_kills_repeat_no_call_and_no_job(
+    providers: Any, tmp_path: Path, case: Case, count: int
+) -> None:
     provider = providers(7)
-    case = Case("", "bootstrapFinetune", ROWS, train=40, teacher=True)
-    queue = 43200 if WHOLE else 7200
+    queue = (43200 if WHOLE else 7200) // count
     provider.set_tuning(queue=queue, training=600)
     run = Waiting(case, provider, tmp_path / "cluster", limits={})
     assert run.finish(kills=20, seed=1) == 20
     calls = provider.stats()["requests"]
-    assert run.idle > queue
+    assert run.idle > count * queue
     assert provider.stats()["answered_again"] == 0
     jobs = provider.tuning()["jobs"]
-    assert len(jobs) == 1
+    assert len(jobs) == count
     provider.set_tuning()
     alone = case.swarm(provider, tmp_path / "alone")
     assert alone.status == 0, alone.output
     # The cluster's models have maxTokens, which is a part of their LMs.
     assert _without_arguments(run.artifact["program"]) == _without_arguments(alone.program)
-    assert len(provider.tuning()["jobs"]) == 1
+    assert len(provider.tuning()["jobs"]) == count
     assert calls == alone.requests
 
 

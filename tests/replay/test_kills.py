@@ -26,6 +26,15 @@ CASES: dict[str, Case] = {
     "simba": Case("", "simba", {"bsize": 6, "num_candidates": 3, "max_steps": 2}, program="Two"),
     "gepa": Case("", "gepa", {"max_metric_calls": 80}, metric="feedback", program="Two"),
     "copro": Case("", "copro", {"breadth": 4, "depth": 2}, program="Two"),
+    "better together": Case(
+        "",
+        "betterTogether",
+        {
+            "p": {"bootstrapFewShotWithRandomSearch": {"num_candidate_programs": 1, "max_labeled_demos": 2}},
+            "w": {"min_examples": 10, "min_traces": 10},
+        },
+        teacher=True,
+    ),
     "custom": Case("", "custom", {"entrypoint": "replay_programs:two_stages"}),
 }
 

@@ -99,14 +99,14 @@ def _models(report: Report) -> Iterator[str]:
 
 def _kept(report: Report) -> Iterator[str]:
     """Yields how much of its teacher's score and cost a tuned program keeps, and how to use it."""
-    if not report.tuned:
+    if not (report.tuned or report.unused):
         return
     lines = []
     if report.teacher is not None:
         on_test = report.compared_on == TEST_SET
         student = report.scores.test_baseline if on_test else report.scores.baseline
         tuned = report.scores.test_winner if on_test else report.scores.best
-        arms = {"student": student, "teacher": report.teacher, "tuned": tuned}
+        arms = {"student": student, "teacher": report.teacher, "tuned" if report.tuned else "winner": tuned}
         if report.prompted is not None:
             arms["student with the teacher's prompts"] = report.prompted
         lines.append(
@@ -118,13 +118,17 @@ def _kept(report: Report) -> Iterator[str]:
         lines.append(f"{mark}{report.retention}{mark} ({report.compared_on}).")
     lines += saving(report)
     head = ["| tuned model | base | rows | tokens | USD | job or weights |", "|---|---|---:|---:|---:|---|"]
-    for model in report.tuned:
+    for model in (*report.tuned, *report.unused):
         usd = "-" if model.usd is None else f"{model.usd:.2f}"
         place = model.weights.place if model.weights is not None else model.job
         head.append(f"| `{model.model}` | `{model.base}` | {model.rows:,} | {model.tokens:,} | {usd} | `{place}` |")
     code = ["```python", 'program.load("program.json")', *loading(report), "```"]
     load = "DSPy does not load the endpoint and the key of a saved model. Set them after `load`:"
-    yield "\n\n".join(["## The tuned program", *lines, "\n".join(head), load, "\n".join(code)])
+    using = [load, "\n".join(code)] if report.tuned else []
+    if report.unused:
+        using.insert(0, f"The winner does not use {', '.join(f'`{model.model}`' for model in report.unused)}.")
+    title = "## The tuned program" if report.tuned else "## The fine-tune"
+    yield "\n\n".join([title, *lines, "\n".join(head), *using])
 
 
 def saving(report: Report) -> list[str]:
