@@ -73,6 +73,8 @@ def test_program_rows_and_scores_are_those_of_stock(providers: Any, tmp_path: Pa
     jobs = jobs_of(provider)[before:]
     strategy, w = case.parameters["strategy"], case.parameters["w"]
     assert len(jobs) == strategy.count("w") * (2 if w.get("multitask") is False else 1)
+    if w.get("multitask") is not False:
+        assert [job["model"] for job in jobs] == ["small", *(job["fine_tuned_model"] for job in jobs[:-1])]
     stock = case.stock(provider)
     assert stock.error is None
     assert (ours.program, ours.scores, ours.ranking) == (stock.program, stock.scores, stock.ranking)

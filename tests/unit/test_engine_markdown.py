@@ -269,3 +269,17 @@ def test_the_table_of_costs_has_what_is_known_of_unread_answers_and_times() -> N
     older = REPORT.model_copy(update={"costs": {"baseline": unknown, "winner": unknown}})
     assert "read" not in markdown(older).partition("mean for an example")[2].partition("##")[0]
     assert in_use(older) == []
+
+
+MODEL = TunedModel(model="openai/ft:small", base="openai/small", job="ftjob-1", rows=200, tokens=9000, usd=0.07)
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_a_report_lists_a_fine_tune_even_if_the_winner_does_not_use_it(is_used: bool) -> None:
+    made = {"tuned" if is_used else "unused": [MODEL]}
+    text = markdown(REPORT.model_copy(update={**made, "teacher": 90.0}))
+    assert "| `openai/ft:small` | `openai/small` | 200 | 9,000 | 0.07 | `ftjob-1` |" in text
+    assert ("## The tuned program" in text) == is_used
+    assert ("The winner does not use `openai/ft:small`." in text) == (not is_used)
+    assert ("predictor.lm.copy" in text) == is_used
+    assert f"| student | teacher | {'tuned' if is_used else 'winner'} |" in text
