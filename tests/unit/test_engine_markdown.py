@@ -281,5 +281,5 @@ def test_a_report_lists_a_fine_tune_even_if_the_winner_does_not_use_it(is_used: 
     assert "| `openai/ft:small` | `openai/small` | 200 | 9,000 | 0.07 | `ftjob-1` |" in text
     assert ("## The tuned program" in text) == is_used
     assert ("The winner does not use `openai/ft:small`." in text) == (not is_used)
-    assert ("predictor.lm.copy" in text) == is_used
+    assert "predictor.lm.copy" in text
     assert f"| student | teacher | {'tuned' if is_used else 'winner'} |" in text

@@ -124,7 +124,7 @@ def _kept(report: Report) -> Iterator[str]:
         head.append(f"| `{model.model}` | `{model.base}` | {model.rows:,} | {model.tokens:,} | {usd} | `{place}` |")
     code = ["```python", 'program.load("program.json")', *loading(report), "```"]
     load = "DSPy does not load the endpoint and the key of a saved model. Set them after `load`:"
-    using = [load, "\n".join(code)] if report.tuned else []
+    using = [load, "\n".join(code)]
     if report.unused:
         using.insert(0, f"The winner does not use {', '.join(f'`{model.model}`' for model in report.unused)}.")
     title = "## The tuned program" if report.tuned else "## The fine-tune"
@@ -155,8 +155,11 @@ def in_use(report: Report) -> list[str]:
 
 
 def loading(report: Report) -> list[str]:
-    """Returns the lines of Python that give a loaded program the endpoint of its tuned models."""
-    endpoint = next((model.endpoint for model in report.tuned if model.endpoint), "")
+    """Returns the lines of Python that give a loaded program the endpoint of its models; none without a fine-tune."""
+    made = [*report.tuned, *report.unused]  # both are at the student's endpoint
+    if not made:
+        return []
+    endpoint = next((model.endpoint for model in made if model.endpoint), "")
     given = f'api_base="{endpoint}", ' if endpoint else ""
     return [
         "for predictor in program.predictors():",

@@ -166,7 +166,7 @@ def print_report(
     console.print(f"    from {module} import {attribute.partition('.')[0]}", highlight=False)
     console.print(f"    program = {attribute}{'' if report.is_instance else '()'}", highlight=False)
     console.print(f'    program.load("{artifact / PROGRAM_FILE}")', highlight=False, soft_wrap=True)
-    for line in loading(report) if report.tuned else ():
+    for line in loading(report):
         console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
 
 
