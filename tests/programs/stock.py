@@ -5,7 +5,6 @@ one thread, so DSPy's LM cache misses each request only once, and stock DSPy mak
 """
 
 import contextlib
-import functools
 import importlib
 import inspect
 import io
@@ -219,8 +218,13 @@ def with_optuna(metric: Any, teacher: dict[str, Any], given: dict[str, Any]) -> 
     """Returns stock's optimizer with the swarm's seed for Optuna. Stock DSPy itself sets none, so compiles differ."""
     import optuna
 
-    sampler = optuna.samplers.TPESampler(seed=given.get("seed", 0))
-    optuna.create_study = functools.partial(optuna.create_study, sampler=sampler)
+    unseeded = optuna.create_study
+
+    def create_study(**named: Any) -> Any:
+        """Makes a sampler for each compile: a sampler's draws depend on those before."""
+        return unseeded(sampler=optuna.samplers.TPESampler(seed=given.get("seed", 0)), **named)
+
+    optuna.create_study = create_study
     made = {name: value for name, value in given.items() if name not in ("seed", "max_demos")}
     return BootstrapFewShotWithOptuna(metric=metric, teacher_settings=teacher, **made)
 
