@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from support.wire_spec import a_spec
 from swarm_wire.spec import optimizers as api
+from swarm_wire.spec.bootstrap_finetune import BootstrapFinetune
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.gepa import GEPA
 from swarm_wire.spec.optimizers import Optimizer
@@ -28,7 +29,7 @@ STOCK: list[type[SpecModel]] = [
     api.InferRules,
     api.BootstrapFewShotWithOptuna,
     api.ReAnchor,
-    api.BootstrapFinetune,
+    BootstrapFinetune,
     api.BetterTogether,
 ]
 
@@ -74,7 +75,7 @@ OURS: dict[str, dict[str, Any]] = {
     "BetterTogether": {
         "seed": 0,
         "p": api.PromptOptimizer.model_validate({"bootstrapFewShotWithRandomSearch": {}}),
-        "w": api.BootstrapFinetune(),
+        "w": BootstrapFinetune(),
     },
     # A default in the schema would conflict with numCandidates. The worker uses "light" if neither field is set.
     "MIPROv2": {"auto": None},

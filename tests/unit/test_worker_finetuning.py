@@ -13,13 +13,13 @@ from dspy.teleprompt import bootstrap_finetune
 from pydantic import ValidationError
 
 from support.wire_spec import a_spec
-from swarm_wire.spec import optimizers as api
+from swarm_wire.spec.bootstrap_finetune import BootstrapFinetune
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.user import finetuning
 from swarm_worker.user.data import Data
 
-GIVEN = api.BootstrapFinetune(min_examples=10, min_traces=10)
+GIVEN = BootstrapFinetune(min_examples=10, min_traces=10)
 
 
 class Bare(dspy.Module):
@@ -268,16 +268,16 @@ def test_a_program_that_changes_its_signature_while_it_runs_is_refused(tune: Any
 @pytest.mark.parametrize(
     ("given", "examples", "adapter", "reason"),
     [
-        (api.BootstrapFinetune(min_traces=10), 49, None, "TooFewExamples"),
-        (api.BootstrapFinetune(), 99, None, "TooFewExamples"),
-        (api.BootstrapFinetune(), 100, dspy.JSONAdapter(), "AdapterUnsupported"),
-        (api.BootstrapFinetune(), 100, dspy.XMLAdapter(), None),
-        (api.BootstrapFinetune(), 100, None, None),
-        (api.BootstrapFinetune(min_examples=10, min_traces=10), 10, None, None),
+        (BootstrapFinetune(min_traces=10), 49, None, "TooFewExamples"),
+        (BootstrapFinetune(), 99, None, "TooFewExamples"),
+        (BootstrapFinetune(), 100, dspy.JSONAdapter(), "AdapterUnsupported"),
+        (BootstrapFinetune(), 100, dspy.XMLAdapter(), None),
+        (BootstrapFinetune(), 100, None, None),
+        (BootstrapFinetune(min_examples=10, min_traces=10), 10, None, None),
     ],
 )
 def test_what_needs_no_call_is_checked_before_the_first(
-    given: api.BootstrapFinetune, examples: int, adapter: Any, reason: str | None
+    given: BootstrapFinetune, examples: int, adapter: Any, reason: str | None
 ) -> None:
     if reason is None:
         finetuning.check(given, Data(train(*good(examples)), None, []), adapter, print)

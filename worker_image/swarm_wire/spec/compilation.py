@@ -5,6 +5,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from swarm_wire.spec.artifact import Artifact
+from swarm_wire.spec.bootstrap_finetune import BootstrapFinetune
 from swarm_wire.spec.compare import Compare
 from swarm_wire.spec.data import Data
 from swarm_wire.spec.drift import Drift
@@ -13,7 +14,7 @@ from swarm_wire.spec.gate import Gate
 from swarm_wire.spec.journal import JournalStorage
 from swarm_wire.spec.limits import Limits
 from swarm_wire.spec.models import Models
-from swarm_wire.spec.optimizers import BootstrapFinetune, Optimizer
+from swarm_wire.spec.optimizers import Optimizer
 from swarm_wire.spec.program import Metric, Program
 from swarm_wire.spec.references import CompilationRef, SecretKeyRef
 from swarm_wire.spec.schema import SpecModel, api_name
@@ -156,6 +157,12 @@ class CompilationSpec(SpecModel):
                 raise ValueError(
                     "finetune.trainer needs trainer.serving.endpoint: the base URL of the server that answers for the "
                     "trained model"
+                )
+            both = self.optimizer.better_together
+            if both is not None and both.strategy.count("w") > 1:
+                raise ValueError(
+                    "finetune.trainer cannot be combined with a betterTogether.strategy of several w: each training "
+                    "begins with trainer.base. Write one w"
                 )
         elif student.provider != "openai" and student.endpoint is None:
             raise ValueError(

@@ -4,8 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from swarm_wire.spec.bootstrap_finetune import BootstrapFinetune
 from swarm_wire.spec.models import Price
-from swarm_wire.spec.optimizers import BootstrapFinetune
 from swarm_wire.spec.schema import NAME, SpecModel
 from swarm_wire.spec.trainer import Trainer
 

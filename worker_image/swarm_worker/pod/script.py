@@ -1,6 +1,6 @@
 """The script of a compile, as a user would write it with stock DSPy: baseline, compile, winner, scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -25,7 +25,7 @@ from dspy.teleprompt import BootstrapFinetune, bootstrap_finetune
 from dspy.teleprompt.bootstrap_trace import FailedPrediction
 
 from swarm_wire.names import WorkerReason
-from swarm_wire.spec import optimizers as api
+from swarm_wire.spec import bootstrap_finetune as api
 from swarm_worker.errors import BadInput
 from swarm_worker.finetuning import tuning
 from swarm_worker.user.data import Data

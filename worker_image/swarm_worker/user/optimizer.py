@@ -24,6 +24,7 @@ from pydantic.alias_generators import to_camel
 from swarm_wire.names import WorkerReason
 from swarm_wire.spec import gepa
 from swarm_wire.spec import optimizers as api
+from swarm_wire.spec.bootstrap_finetune import BootstrapFinetune
 from swarm_wire.spec.schema import SpecModel
 from swarm_worker.errors import BadInput, CompileFailed, SwarmError
 from swarm_worker.replay.blame import exhausted
@@ -46,7 +47,7 @@ def prepare(
     models: Models,
     note: Callable[[str], object] = lambda text: None,
     arms: Arms | None = None,
-    distill: api.BootstrapFinetune | None = None,
+    distill: BootstrapFinetune | None = None,
 ) -> Compile:
     """Returns a function that compiles as the spec describes: it takes the student and returns the winner.
 
@@ -107,7 +108,7 @@ class _Setting:
     note: Callable[[str], object]
     arms: Arms
 
-    def tuning(self, given: api.BootstrapFinetune) -> dict[str, Any]:
+    def tuning(self, given: BootstrapFinetune) -> dict[str, Any]:
         """Returns the arguments of a fine-tune."""
         return {
             "given": given,
@@ -261,7 +262,7 @@ def _re_anchor(given: api.ReAnchor, setting: _Setting) -> Compile:
     return partial(optimizer.compile, trainset=setting.data.train, valset=setting.data.validation)
 
 
-def _bootstrap_finetune(given: api.BootstrapFinetune, setting: _Setting) -> Compile:
+def _bootstrap_finetune(given: BootstrapFinetune, setting: _Setting) -> Compile:
     finetuning.check(given, setting.data, setting.models.adapter, setting.note)
     if setting.models.teacher is not setting.models.student:
         setting.note(
