@@ -35,7 +35,7 @@ def trainings(folder: Path) -> int:
 
 
 def test_a_trainer_gets_the_rows_of_a_job_and_the_server_loads_its_adapter(providers: Any, tmp_path: Path) -> None:
-    provider = providers(7)
+    provider = providers(27)
     ours = case(provider.url, tmp_path).swarm(provider, tmp_path)
     assert ours.status == 0, ours.output
     assert provider.tuning()["jobs"] == []
@@ -62,7 +62,7 @@ def test_a_trainer_gets_the_rows_of_a_job_and_the_server_loads_its_adapter(provi
 
 
 def test_the_same_rows_are_trained_once(providers: Any, tmp_path: Path) -> None:
-    provider = providers(8)
+    provider = providers(28)
     first = case(provider.url, tmp_path).swarm(provider, tmp_path)
     again = case(provider.url, tmp_path).swarm(provider, tmp_path)
     assert (first.status, again.status, again.requests) == (0, 0, 0)
@@ -84,7 +84,7 @@ REFUSED = [
 def test_a_trainer_that_refuses_or_fails_ends_the_run(
     providers: Any, tmp_path: Path, parameters: dict[str, Any], attempts: int, told: list[str]
 ) -> None:
-    provider = providers(9)
+    provider = providers(29)
     ours = case(provider.url, tmp_path, **parameters).swarm(provider, tmp_path)
     assert ours.status != 0
     assert [word for word in told if word not in ours.output] == [], ours.output
@@ -93,7 +93,7 @@ def test_a_trainer_that_refuses_or_fails_ends_the_run(
 
 
 def test_a_run_waits_until_a_server_has_its_model(providers: Any, tmp_path: Path) -> None:
-    provider = providers(10)
+    provider = providers(30)
     process = start_local(case(provider.url, tmp_path, load=False).manifest(provider.url), tmp_path)
     assert process.stdout is not None
     lines = []
