@@ -141,11 +141,11 @@ class CompilationSpec(SpecModel):
             # The best program so far may be one for another model: the teacher's, or one that it does not name.
             raise ValueError(f"{which} cannot be combined with limits.publishPartial: remove that")
         state = self.program.state
-        if (state is not None and state.published) or self.compares_published or self.drift is not None:
-            # A saved program names its tuned model without its endpoint, so it would run on the base model.
+        if (state is not None and state.published) or self.compare is not None:
+            # The student would begin with a tuned model, and a tuned program would be moved to another model.
             raise ValueError(
-                f"{which} cannot be combined with program.state.published, gate.against: published, compare "
-                "and drift: a published program does not know where its tuned model is. Remove these"
+                f"{which} cannot be combined with program.state.published and compare: a published program runs on its "
+                "tuned model. Remove these"
             )
         if self.limits.cost_usd is not None and self.finetune.training_price is None:
             raise ValueError("limits.costUSD needs finetune.trainingPrice")
