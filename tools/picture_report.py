@@ -1,6 +1,7 @@
 """Pictures of report.md as a pull request shows it, for docs/images.
 
 python tools/picture_report.py FOLDER    writes report-better.png, report-worse.png and report-undecided.png
+python tools/picture_report.py FOLDER NAME=report.md    writes report-NAME.png
 
 It needs wkhtmltoimage (Debian: apt-get install wkhtmltopdf).
 """
@@ -77,11 +78,12 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def main() -> None:
-    """Writes all pictures into the folder that the command line names."""
-    folder = Path(sys.argv[1])
+    """Writes pictures into the folder that the command line names."""
+    folder, named = Path(sys.argv[1]), dict(word.split("=", 1) for word in sys.argv[2:])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, report in reports().items():
-        (folder / f"report-{name}.png").write_bytes(picture(markdown(report)))
+    given = {name: Path(file).read_text(encoding="utf-8") for name, file in named.items()}
+    for name, text in (given or {name: markdown(report) for name, report in reports().items()}).items():
+        (folder / f"report-{name}.png").write_bytes(picture(text))
 
 
 if __name__ == "__main__":
