@@ -7,6 +7,7 @@ PYTEST  := $(BIN)/python -m pytest
 OLDER   := .venv-dspy33
 NEWEST  := .venv-newest
 EXTRAS  := build/extras
+TRAIN   := .venv-train
 TESTBED := PYTHONPATH=tests $(BIN)/python -m testbed
 RELEASE := PYTHONPATH=tests $(BIN)/python tools/release.py
 UV      := 0.13.8
@@ -163,6 +164,15 @@ $(OLDER)/.installed: $(VENV)/.installed tests/dspy33.lock
 	@$(call compile,$(OLDER))
 	@touch $@
 
+# torch comes from PyPI, but CUDA's libraries are left out. Small stand-ins let it run on a machine without a GPU.
+TRAINERS := examples/trainers/trl
+$(TRAIN)/.installed: $(VENV)/.installed $(TRAINERS)/requirements.lock $(TRAINERS)/gpu-only.txt examples/serving/llama_cpp/requirements.lock tools/torch_without_cuda.py
+	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv --without-pip $(TRAIN)
+	@$(BIN)/uv pip install --quiet --python $(TRAIN)/bin/python --require-hashes --excludes $(TRAINERS)/gpu-only.txt \
+	  -r $(TRAINERS)/requirements.lock -r examples/serving/llama_cpp/requirements.lock
+	@$(TRAIN)/bin/python tools/torch_without_cuda.py $(TRAIN)/lib/python*/site-packages
+	@touch $@
+
 $(EXTRAS)/.installed: $(VENV)/.installed tests/extras.lock
 	@rm -rf $(EXTRAS)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(EXTRAS) --require-hashes -r tests/extras.lock
@@ -187,6 +197,8 @@ lock: setup  ## pin dependencies again, with the same versions in all lock files
 	$(LOCK) -c requirements.lock worker_image/pyproject.toml -o git_image/requirements.lock
 	$(LOCK) -c requirements.lock operator/pyproject.toml -o operator/requirements.lock
 	$(LOCK) -c requirements.lock examples/provider/pyproject.toml -o examples/provider/requirements.lock
+	$(LOCK) $(TRAINERS)/requirements.txt -o $(TRAINERS)/requirements.lock
+	$(LOCK) examples/serving/llama_cpp/requirements.txt -o examples/serving/llama_cpp/requirements.lock
 	$(LOCK) --group extras -c worker_image/requirements.lock -o tests/extras.lock
 	echo 'dspy==3.3.*' | $(LOCK) --upgrade --no-deps - -o tests/dspy33.lock
 
