@@ -1,5 +1,7 @@
 """The folder examples/ has an example of each optimizer, and each example loads as in a pod."""
 
+import importlib
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +38,13 @@ def test_every_example_manifest_is_valid_and_its_entrypoints_load(path: Path) ->
         load_metric(manifest.spec)
         if given.which == "custom":
             assert callable(load(given.custom.entrypoint, "", WorkerReason.OPTIMIZER_INVALID))
+
+
+def test_the_tiny_example_is_valid_and_its_entrypoints_load() -> None:
+    spec = read(EXAMPLES / "tiny" / "compilation.yaml", {}).spec
+    with importable(EXAMPLES / "tiny"):
+        load_program(spec)
+        load_metric(spec)
+        made = importlib.import_module("make_data")
+        found = [each["ticket"] for each in islice(made.tickets(0), sum(made.COUNTS.values()))]
+    assert len(set(found)) == len(found), "no ticket is in two files"
