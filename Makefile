@@ -32,7 +32,7 @@ demo-cluster: setup  ## compile the example on a kind cluster: chart, kubectl ap
 PARALLEL := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
 
 ##@ Test it
-.PHONY: check test announce lint unit replay users older newest extras gitea gitops fidelity cluster-tests faults
+.PHONY: check test announce lint unit replay users older newest extras tiny gitea gitops fidelity cluster-tests faults
 # Tests for the quick loop while you edit. They import no DSPy, start no process, and simulate no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter
@@ -40,7 +40,7 @@ check: lint  ## the quick loop: lint, and the pure tests of operator, contract a
 
 # `make test CLUSTER=none` leaves out the tests that need a cluster.
 CLUSTER ?=
-test: $(if $(filter none,$(CLUSTER)),lint unit replay users older,announce lint unit replay older test-beside)  ## everything, the real cluster included
+test: $(if $(filter none,$(CLUSTER)),lint unit replay users older tiny,announce lint unit replay older tiny test-beside)  ## everything, the real cluster included
 
 # The tests on a cluster leave a third of the processors idle, so the tests of `users`, which measure no time, run beside.
 .PHONY: test-beside test-users
@@ -87,6 +87,9 @@ newest: setup  ## lint's types, unit tests and a few compiles on the newest vers
 # boto3 conflicts with the operator's Kubernetes client, so these packages are in a folder of their own.
 extras: $(EXTRAS)/.installed  ## test what boto3, google-auth, pyarrow and datasets are for, with these packages installed
 	PYTHONPATH=$(EXTRAS) $(PYTEST) $(addprefix tests/unit/test_, worker_providers.py worker_parquet.py docs.py)
+
+tiny: $(TRAIN)/.installed  ## have a tiny model really trained, served by llama.cpp and evaluated; two minutes of CPU
+	$(PYTEST) tests/real --with-training
 
 # The first run builds Gitea from its Go module: eight minutes of CPU. It needs Go and a C compiler.
 gitea: setup  ## test pull requests and pushes on a real Gitea, which is built with Go if there is none

@@ -15,7 +15,7 @@ settings.load_profile("ours")
 # pytest explains failed assertions of these helpers, too.
 pytest.register_assert_rewrite("faults.stage", "support.decisions", "support.kube_contract")
 
-TIERS = {"unit", "replay", "users", "gitea", "gitops", "cluster", "e2e", "faults"}
+TIERS = {"unit", "replay", "users", "real", "gitea", "gitops", "cluster", "e2e", "faults"}
 NEED_A_CLUSTER = {"gitops", "cluster", "e2e", "faults"}
 LOGS, LOG_END = 6, 4000
 """A failed test shows so many of its newest logs, and so many of the last characters of each log."""
@@ -23,6 +23,7 @@ LOGS, LOG_END = 6, 4000
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--with-cluster", action="store_true", help="run what needs a cluster; makes one with kind")
+    parser.addoption("--with-training", action="store_true", help="really train a model; needs .venv-train")
     parser.addoption("--with-gitea", action="store_true", help="run what needs a real Gitea; builds one with Go")
     parser.addoption("--with-flux", action="store_true", help="run what needs Flux and a Gitea; builds them with Go")
     parser.addoption("--without-dspy", action="store_true", help="a test that imports DSPy fails: for the quick loop")
@@ -66,6 +67,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needs_a_cluster = tier in NEED_A_CLUSTER or item.get_closest_marker("cluster") is not None
         if needs_a_cluster and not config.getoption("--with-cluster"):
             item.add_marker(pytest.mark.skip(reason="needs a cluster: --with-cluster"))
+        if tier == "real" and not config.getoption("--with-training"):
+            item.add_marker(pytest.mark.skip(reason="trains a model: --with-training"))
         if tier == "gitea" and not config.getoption("--with-gitea"):
             item.add_marker(pytest.mark.skip(reason="needs a real Gitea: --with-gitea"))
         if tier == "gitops" and not config.getoption("--with-flux"):
