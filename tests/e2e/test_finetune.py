@@ -2,8 +2,22 @@
 
 import json
 import time
+from collections.abc import Iterator
 
-from support.cluster import OPERATOR_NAMESPACE, OPERATOR_PODS, POLL_SECONDS, Manifest, Namespace, condition, is_over
+import pytest
+import yaml
+
+from simulated_provider.server import Settings
+from support.cluster import (
+    OPERATOR_NAMESPACE,
+    OPERATOR_PODS,
+    POLL_SECONDS,
+    ROOT,
+    Manifest,
+    Namespace,
+    condition,
+    is_over,
+)
 from support.e2e import triage
 
 HOURS = 12 * 3600
@@ -52,3 +66,34 @@ def test_a_fine_tune_of_hours_survives_the_operator_and_its_model_is_published(n
     assert model["model"] == f"openai/{made['jobs'][0]['fine_tuned_model']}"
     assert model["model"] in artifact["program.json"]
     namespace.set_tuning()
+
+
+@pytest.fixture
+def apart(namespace: Namespace) -> Iterator[Namespace]:
+    """Yields a namespace in which the large model is much better than the small one."""
+    usual = Settings().models
+    namespace.reset_provider()
+    namespace.set_tuning(queue=6, training=6)
+    namespace.add_models(small=0.05, large=0.95)
+    yield namespace
+    namespace.add_models(**usual)
+    namespace.set_tuning()
+
+
+def test_the_whole_road_to_a_small_model_ends_with_a_table_of_four_programs(apart: Namespace) -> None:
+    """The example of docs/distillation.md, as it is."""
+    namespace = apart
+    example = yaml.safe_load((ROOT / "examples" / "distill" / "whole-road.yaml").read_text(encoding="utf-8"))
+    name = example["metadata"]["name"]
+    namespace.apply(example)
+    ended = namespace.wait_for(name, is_over)
+    assert condition(ended, "Ready")["reason"] == "Published", ended["status"]  # type: ignore[index]
+    artifact = namespace.get("configmap", f"{name}-artifact")["data"]
+    report = json.loads(artifact["report.json"])
+    print(artifact["report.md"])
+    assert "| student | student with the teacher's prompts | teacher | tuned |" in artifact["report.md"]
+    assert report["scores"]["testBaseline"] < report["prompted"] < report["scores"]["testWinner"]
+    assert report["retention"]["verdict"] == "Retained"
+    assert report["saving"] > 0.5
+    assert set(report["costs"]) >= {"baseline", "teacher", "prompted", "winner"}
+    namespace.kubectl("delete", "dspyc", name)

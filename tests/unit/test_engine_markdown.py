@@ -283,3 +283,9 @@ def test_a_report_lists_a_fine_tune_even_if_the_winner_does_not_use_it(is_used: 
     assert ("The winner does not use `openai/ft:small`." in text) == (not is_used)
     assert "predictor.lm.copy" in text
     assert f"| student | teacher | {'tuned' if is_used else 'winner'} |" in text
+
+
+def test_the_programs_of_a_distillation_stand_in_the_order_in_which_they_are_made() -> None:
+    text = markdown(REPORT.model_copy(update={"tuned": [MODEL], "teacher": 90.0, "prompted": 40.0}))
+    [head] = [line for line in text.splitlines() if "teacher's prompts" in line]
+    assert head.endswith("| student | student with the teacher's prompts | teacher | tuned |")

@@ -16,6 +16,7 @@ from swarm_worker.user.entrypoint import load
 from swarm_worker.user.program import load_metric, load_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+DISTILL = sorted(path for path in (EXAMPLES / "distill").glob("*.yaml") if path.name != "kustomization.yaml")
 OPTIMIZERS = sorted(path for path in (EXAMPLES / "optimizers").glob("*.yaml") if path.name != "kustomization.yaml")
 
 
@@ -24,7 +25,9 @@ def test_every_optimizer_has_an_example_manifest() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [EXAMPLES / "triage", EXAMPLES / "distill" / "compilation.yaml", *OPTIMIZERS], ids=lambda path: path.name
+    "path",
+    [EXAMPLES / "triage", *DISTILL, *OPTIMIZERS],
+    ids=lambda path: path.name,
 )
 def test_every_example_manifest_is_valid_and_its_entrypoints_load(path: Path) -> None:
     manifest = read(path, {})

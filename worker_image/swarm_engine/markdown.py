@@ -106,9 +106,10 @@ def _kept(report: Report) -> Iterator[str]:
         on_test = report.compared_on == TEST_SET
         student = report.scores.test_baseline if on_test else report.scores.baseline
         tuned = report.scores.test_winner if on_test else report.scores.best
-        arms = {"student": student, "teacher": report.teacher, "tuned" if report.tuned else "winner": tuned}
+        arms = {"student": student}
         if report.prompted is not None:
             arms["student with the teacher's prompts"] = report.prompted
+        arms |= {"teacher": report.teacher, "tuned" if report.tuned else "winner": tuned}
         lines.append(
             f"| score in percent, on {report.compared_on} | {' | '.join(arms)} |\n|---|{'---:|' * len(arms)}\n"
             f"| | {' | '.join(map(_figure, arms.values()))} |"
