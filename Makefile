@@ -40,15 +40,15 @@ check: lint  ## the quick loop: lint, and the pure tests of operator, contract a
 
 # `make test CLUSTER=none` leaves out the tests that need a cluster.
 CLUSTER ?=
-test: $(if $(filter none,$(CLUSTER)),lint unit replay users older tiny,announce lint unit replay older tiny test-beside)  ## everything, the real cluster included
+test: $(if $(filter none,$(CLUSTER)),lint unit replay users older tiny,announce lint unit replay older test-beside)  ## everything, the real cluster included
 
-# The tests on a cluster leave a third of the processors idle, so the tests of `users`, which measure no time, run beside.
+# The tests on a cluster leave a third of the processors idle, so tests that measure no time run beside.
 .PHONY: test-beside test-users
 test-beside: setup
 	@$(MAKE) --jobs=2 --output-sync=target cluster-tests test-users
 
 test-users:
-	@nice $(MAKE) users
+	@nice $(MAKE) users tiny
 
 announce: setup
 	@$(TESTBED) announce
