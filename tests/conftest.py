@@ -24,6 +24,7 @@ LOGS, LOG_END = 6, 4000
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--with-cluster", action="store_true", help="run what needs a cluster; makes one with kind")
     parser.addoption("--with-training", action="store_true", help="really train a model; needs .venv-train")
+    parser.addoption("--with-smollm2", action="store_true", help="fine-tune SmolLM2, too: make distill-real")
     parser.addoption("--with-gitea", action="store_true", help="run what needs a real Gitea; builds one with Go")
     parser.addoption("--with-flux", action="store_true", help="run what needs Flux and a Gitea; builds them with Go")
     parser.addoption("--without-dspy", action="store_true", help="a test that imports DSPy fails: for the quick loop")
