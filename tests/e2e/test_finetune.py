@@ -94,6 +94,6 @@ def test_the_whole_road_to_a_small_model_ends_with_a_table_of_four_programs(apar
     assert "| student | student with the teacher's prompts | teacher | tuned |" in artifact["report.md"]
     assert report["scores"]["testBaseline"] < report["prompted"] < report["scores"]["testWinner"]
     assert report["retention"]["verdict"] == "Retained"
-    assert report["saving"] > 0.5
+    assert "The winner saves 9" in artifact["report.md"]
     assert set(report["costs"]) >= {"baseline", "teacher", "prompted", "winner"}
     namespace.kubectl("delete", "dspyc", name)
