@@ -69,11 +69,11 @@ def test_a_trainer_on_a_cluster_is_killed_once_and_its_adapter_is_served(namespa
     artifact = namespace.get("configmap", "trained-artifact")["data"]
     report = json.loads(artifact["report.json"])
     [model] = report["tuned"]
-    key = model["weights"]["place"].removeprefix(f"pvc://{claim}/")
-    look = f"ls {FOLDER} && sha256sum {FOLDER}/{key}/manifest.json"
+    name = model["weights"]["place"].removeprefix(f"pvc://{claim}/")
+    look = f"ls {FOLDER} && sha256sum {FOLDER}/{name}/manifest.json"
     listed = namespace.kubectl("exec", f"deployment/{SERVER}", "--", "sh", "-c", look)
-    assert f"{model['weights']['sha256']}  {FOLDER}/{key}/manifest.json" in listed
-    assert f"openai/ft-{key[:12]}" == model["model"]
+    assert f"{model['weights']['sha256']}  {FOLDER}/{name}/manifest.json" in listed
+    assert f"openai/{name}" == model["model"]
     assert model["model"] in artifact["program.json"]
     assert report["scores"]["best"] > report["scores"]["baseline"]
     assert namespace.provider("/admin/stats")["answered_again"] == 0, "the killed pod repeats no call"

@@ -8,15 +8,19 @@ import pytest
 from support.decisions import CLAIM, SETTINGS
 from support.operator_specs import spec
 from support.worlds import KEY, NOW, RUN_ID, ago, assignment, cell, compilation, job, planned, pod, shard, task, world
+from swarm_engine.attempts import Attempt, Ended
+from swarm_engine.steps import Round, Work, next_work
 from swarm_operator.compilation.api import ObjectKind, Reason
 from swarm_operator.compilation.apply.jobs import job as manifest
 from swarm_operator.compilation.decide.orders import START_SECONDS
 from swarm_operator.compilation.decide.rules import decide
 from swarm_operator.compilation.model.actions import KeepAssignment, StartJob
+from swarm_operator.compilation.model.shards import Journal
 from swarm_operator.compilation.model.world import AssignmentMap, Compilation, Run
 from swarm_operator.compilation.observe import objects
 from swarm_wire.messages import EffectKind, RunRequest
 from swarm_wire.spec.compilation import CompilationSpec
+from swarm_wire.spending import Allowance
 
 TRAIN = ObjectKind.TRAIN
 HOUR = 3600
@@ -93,7 +97,37 @@ def test_a_pod_that_trains_for_hours_is_not_reported_as_one_that_does_not_start(
     train = job(TRAIN, 0, completions=2, created_at=ago(HOUR))
     pods = [pod(train, index, started=False, prepares=True, created_at=ago(HOUR)) for index in (0, 1)]
     found = decided(assignments=[dealt(1, [0], [1])], jobs=(train,), pods=tuple(pods))
+    ready = found.status.conditions[0]
+    assert ready.reason == Reason.SCATTERING
+    assert f"kubectl logs {pods[0].name} -c trainer" in ready.message
+
+
+def test_a_pod_between_its_trainer_and_its_delivery_is_not_reported_either() -> None:
+    train = job(TRAIN, 0, created_at=ago(HOUR))
+    between = observed(("stage", over(0)), ("trainer", over(0)))
+    pods = (replace(pod(train, started=False, created_at=ago(HOUR)), prepares=between.prepares, ended=between.ended),)
+    found = decided(assignments=[dealt(1, [0], [1])], jobs=(train,), pods=pods)
     assert found.status.conditions[0].reason == Reason.SCATTERING
+
+
+def test_an_image_of_the_trainer_that_cannot_be_pulled_is_reported_after_the_stage() -> None:
+    train = job(TRAIN, 0, created_at=ago(HOUR))
+    pulling = {"waiting": {"reason": "ImagePullBackOff", "message": "trl:1"}}
+    seen = observed(("stage", over(0)), ("trainer", pulling), phase="Pending")
+    waits = pod(train, started=False, prepares=seen.prepares, trouble=seen.trouble, created_at=ago(HOUR))
+    found = decided(assignments=[dealt(1, [0], [1])], jobs=(train,), pods=(waits,))
+    assert found.status.conditions[0].reason == Reason.IMAGE_PULL_FAILED
+
+
+def test_a_training_that_takes_longer_than_its_deadline_ends_the_run() -> None:
+    train = job(TRAIN, 0, finished=True)
+    ended: dict[str, Any] = {"started": False, "prepares": True, "ended": True, "held": False, "finished_at": ago(60)}
+    pods = (pod(train, failure="DeadlineExceeded: Pod was active on the node longer", **ended),)
+    found = decided(assignments=[dealt(1, [0], [1])], jobs=(train,), pods=pods)
+    ready = found.status.conditions[0]
+    assert ready.reason == "FineTuneTimedOut"
+    assert "spec.finetune.deadlineSeconds" in ready.message
+    assert not [action for action in found.actions if isinstance(action, StartJob)]
 
 
 def test_a_trainer_that_fails_is_run_again_and_its_last_line_is_told() -> None:
@@ -112,6 +146,16 @@ def test_a_trainer_that_fails_is_run_again_and_its_last_line_is_told() -> None:
     ready = found.status.conditions[0]
     assert ready.reason == Reason.ATTEMPTS_EXHAUSTED
     assert "CUDA out of memory" in ready.message
+
+
+def test_after_trainings_that_were_refused_one_alone_gets_all_that_is_left() -> None:
+    """Only a refusal of the whole rest ends a run with LimitReached."""
+    refused = Ended(on_its_own=False, refused=True)
+    journal, left = Journal(planned(0, ASKED)), Allowance(tokens=1000)
+    attempt = Attempt(dealt(1, [0], [1]).assignment, {}, {0: refused, 1: refused})
+    found = next_work(Round(RUN_ID, 0, [ASKED], journal, RUN.spec.swarm, left, NOW, [attempt]))
+    assert isinstance(found, Work)
+    assert ([len(slice_) for slice_ in found.assignment.slices], found.allowance) == ([1], left)
 
 
 def containers(**more: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -144,7 +188,13 @@ def test_the_trainer_writes_only_to_its_own_folders() -> None:
     claim = {"claimName": "models", "path": "qwen"}
     made, found = containers(base={"name": "Qwen/Qwen3-0.6B", "volume": claim})
     writable = {mount["mountPath"]: not mount.get("readOnly") for mount in found["trainer"]["volumeMounts"]}
-    assert writable == {"/swarm/finetune": False, "/swarm/out": True, "/swarm/volumes/models": False, "/tmp": True}
+    assert writable == {
+        "/swarm/finetune": False,
+        "/swarm/out": True,
+        "/swarm/volumes/models": False,
+        "/tmp": True,
+        "/dev/shm": True,
+    }
     mounted = {volume["name"]: volume for volume in made["volumes"]}
     [kept] = [mount for mount in found["worker"]["volumeMounts"] if mount["mountPath"] == "/swarm/weights"]
     assert mounted[kept["name"]]["persistentVolumeClaim"] == {"claimName": "adapters"}
@@ -205,6 +255,11 @@ STATES: list[tuple[str, Any, dict[str, Any]]] = [
         {"started": False, "has_begun": True, "ended": False, "trouble": None},
     ),
     (
+        "between the trainer and the delivery",
+        observed(("stage", over(0)), ("trainer", over(0))),
+        {"started": False, "has_begun": True, "ended": False, "trouble": None},
+    ),
+    (
         "delivering",
         observed(("stage", over(0)), ("trainer", over(0)), own=RUNNING),
         {"started": True, "has_begun": True, "ended": False},
@@ -243,4 +298,3 @@ def test_a_missing_image_of_the_trainer_is_reported() -> None:
     found = observed(("stage", over(0)), ("trainer", pulling), phase="Pending")
     assert found.trouble.reason is Reason.IMAGE_PULL_FAILED
     assert "trl:1" in found.trouble.message
-    assert not found.has_begun

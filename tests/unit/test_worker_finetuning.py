@@ -309,6 +309,15 @@ def test_stocks_own_function_is_back_after_the_compile(tune: Any) -> None:
     assert bootstrap_finetune.bootstrap_trace_data is before
 
 
+STUDENT = {"student": {"model": "openai/small"}}
+TRAINER = {
+    "image": "trl:1",
+    "base": {"name": "Qwen/Qwen3-0.6B", "revision": "a" * 40},
+    "output": {"persistentVolumeClaim": {"claimName": "adapters"}},
+    "serving": {"endpoint": "http://vllm:8000/v1"},
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -323,8 +332,28 @@ def test_stocks_own_function_is_back_after_the_compile(tune: Any) -> None:
             {"optimizer": {"betterTogether": {}}, "limits": {"publishPartial": True}},
             "betterTogether cannot be combined with limits.publishPartial: remove that",
         ),
-        ({"gate": {"against": "published"}}, "cannot be combined with program.state.published"),
-        ({"drift": {}}, "cannot be combined with"),
+        (
+            {"compare": {"currentModel": "today"}, "models": {**STUDENT, "today": {"model": "openai/today"}}},
+            "cannot be combined with program.state.published and compare",
+        ),
+        ({"finetune": {"trainer": {**TRAINER, "image": None}}}, "one of image and command must be set"),
+        ({"finetune": {"trainer": {**TRAINER, "parameters": {"epochs": 3}}}}, "write finetune.epochs"),
+        ({"finetune": {"trainer": {**TRAINER, "env": [{"name": "A", "value": "1"}] * 2}}}, "env sets A more than once"),
+        (
+            {"finetune": {"trainer": {**TRAINER, "serving": {}}}, "models": STUDENT},
+            "needs trainer.serving.endpoint",
+        ),
+        ({"finetune": {"trainer": {**TRAINER, "serving": {"load": "vllm"}}}}, "load and folder must be set together"),
+        ({"finetune": {"trainer": {**TRAINER, "output": {"url": "file:///tmp"}}}}, "file: is within one pod"),
+        ({"finetune": {"trainer": TRAINER, "suffix": "a"}}, "suffix is for jobs at a provider"),
+        (
+            {"finetune": {"trainer": TRAINER}, "models": {"student": {"model": "ollama_chat/m"}}},
+            "write models.student.model: openai/NAME, not ollama_chat/NAME",
+        ),
+        (
+            {"finetune": {"trainer": TRAINER}, "optimizer": {"betterTogether": {"strategy": "w -> p -> w"}}},
+            "Write one w",
+        ),
         ({"limits": {"costUSD": 5}}, "limits.costUSD needs finetune.trainingPrice"),
         (
             {"limits": {"costUSD": 5}, "finetune": {"trainingPrice": 8}},

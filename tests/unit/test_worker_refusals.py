@@ -118,6 +118,32 @@ def test_a_permanent_error_ends_a_run_if_the_address_has_never_answered(
     assert sent(begun(has_answered), REQUEST, outcomes, is_async) == came_to
 
 
+@pytest.mark.parametrize("has_answered", [False, True])
+@pytest.mark.parametrize(
+    ("loads", "outcomes", "came_to", "asked"),
+    [
+        (True, [NO_MODEL, None], "answered, 0 left", 1),
+        (True, [NO_MODEL] * 4, "ProviderFailed, 1 left", 2),
+        (False, [NO_MODEL, None], "ProviderFailed, 1 left", 1),
+        (True, [BAD, None], "LMInvalidRequestError, 1 left", 0),
+    ],
+)
+def test_a_tuned_model_that_its_server_has_lost_is_no_score(
+    has_answered: bool, loads: bool, outcomes: Sequence[Exception | None], came_to: str, asked: int
+) -> None:
+    """A server that restarts forgets the adapters that it has loaded."""
+    to, revived = begun(has_answered), list[str]()
+    to.is_tuned = lambda model, endpoint: (model, endpoint) == ADDRESS
+
+    def revive(model: str) -> bool:
+        revived.append(model)
+        return loads
+
+    to.revive = revive
+    assert sent(to, REQUEST, outcomes, False) == came_to
+    assert revived == [ADDRESS[0]] * asked
+
+
 def test_only_an_address_that_has_answered_may_fail_for_a_while() -> None:
     to = begun(False)
     assert sent(to, REQUEST, [None], False) == "answered, 0 left"

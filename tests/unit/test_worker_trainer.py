@@ -82,6 +82,14 @@ def test_a_refusal_counts_whatever_else_is_there(tmp_path: Path) -> None:
     assert caught.value.reason == "TrainerRefused"
 
 
+def test_a_link_in_place_of_the_trainers_own_words_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text('{"tokens": 7}', encoding="utf-8")
+    out = written(tmp_path / "out", *ADAPTER)
+    for name in ("refused", "metrics.json"):
+        (out / name).symlink_to(tmp_path / "secret")
+    assert made(out)[0].metrics == {}
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"tokens": "many"}', '{"tokens": 1e300}', "[" * 100_000])
 def test_metrics_of_any_form_end_no_run(tmp_path: Path, text: str) -> None:
     written(tmp_path, *ADAPTER).joinpath("metrics.json").write_text(text, encoding="utf-8")
@@ -92,15 +100,53 @@ def test_metrics_of_any_form_end_no_run(tmp_path: Path, text: str) -> None:
 def test_kept_weights_are_found_under_their_key(tmp_path: Path, kind: str) -> None:
     url = (tmp_path / "kept").as_uri() if kind == "file" else f"memory://{tmp_path.name}"
     storage = Weights(url)
-    assert storage.find(KEY) is None
+    assert storage.find("ft-0") is None
+    out = written(tmp_path / "out", *ADAPTER)
+    manifest, _ = made(out)
+    storage.check("ft-0")
+    assert storage.put(manifest, out) == manifest
+    assert Weights(url).find("ft-0") == manifest
+    assert storage.find("ft-1") is None
+
+
+def test_what_a_killed_pod_has_left_is_replaced(tmp_path: Path) -> None:
+    storage = Weights((tmp_path / "kept").as_uri())
+    left = written(tmp_path / "kept" / "ft-0", *ADAPTER, "adapter/old.safetensors", "manifest.json.new")
+    (left / "manifest.json").write_text('{"key": "cut o', encoding="utf-8")
+    assert storage.find("ft-0") is None, "a manifest that is cut off belongs to no complete folder"
     out = written(tmp_path / "out", *ADAPTER)
     manifest, _ = made(out)
     storage.put(manifest, out)
-    assert Weights(url).find(KEY) == manifest
-    assert storage.find("f" * 32) is None
+    found = sorted(path.relative_to(left).as_posix() for path in left.rglob("*") if path.is_file())
+    assert found == [*sorted(ADAPTER), "manifest.json"]
 
 
-def test_an_error_of_the_storage_hides_its_options(tmp_path: Path) -> None:
+def test_a_storage_that_fails_for_a_moment_loses_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "PAUSES", (0.0, 0.0))
+    storage, out = Weights((tmp_path / "kept").as_uri()), written(tmp_path / "out", *ADAPTER)
+    usual, failures = storage._files.put_file, iter([OSError("timed out"), OSError("timed out")])
+
+    def flaky(*given: Any) -> None:
+        if (error := next(failures, None)) is not None:
+            raise error
+        usual(*given)
+
+    monkeypatch.setattr(storage._files, "put_file", flaky)
+    manifest, _ = made(out)
+    assert storage.put(manifest, out) == storage.find("ft-0") == manifest
+
+
+def test_a_storage_that_nobody_can_write_to_is_found_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "PAUSES", ())
+    (tmp_path / "kept").write_text("a file, where a folder is needed")
+    with pytest.raises(StorageFailed, match=r"finetune.trainer.output: .* cannot be written"):
+        Weights((tmp_path / "kept").as_uri()).check("ft-0")
+
+
+def test_an_error_of_the_storage_hides_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "PAUSES", ())
     (tmp_path / "kept").write_text("a file, where a folder is needed")
     storage = Weights((tmp_path / "kept").as_uri())
     storage._secrets = (("finetune.trainer.output.options", tmp_path.name),)
@@ -116,13 +162,15 @@ def test_the_key_of_an_order_does_not_depend_on_the_server_but_on_the_trainer() 
     other = Order("student", "openai/base", "", {"trainer": {"image": "b"}, "seed": 0}, b"{}")
     assert order.key != other.key
     assert order.is_trained_here
-    waits = order.served(TUNED)
+    waits = order.served(TUNED, "http://vllm/v1", "run-1")
     assert not waits.is_trained_here
     assert waits.key not in (order.key, other.key)
+    assert waits.key != order.served(TUNED, "http://vllm/v1", "run-2").key, "each run looks by itself"
+    assert waits.key != order.served(TUNED, "http://other/v1", "run-1").key
     assert Order.from_bytes(waits.to_bytes()) == waits
 
 
-PLACE = Place(place=f"pvc://adapters/{KEY}", kind="adapter", sha256="b" * 64, bytes=1)
+PLACE = Place(place="pvc://adapters/ft-0", kind="adapter", sha256="b" * 64, bytes=1)
 TUNED = TunedModel(model="openai/ft-0", base="base", endpoint="http://vllm/v1", rows=1, tokens=1, weights=PLACE)
 
 
@@ -131,6 +179,7 @@ class Server:
 
     def __init__(self, *models: str, loads: bool = True) -> None:
         self.models, self.loads, self.loaded = list(models), loads, list[dict[str, Any]]()
+        self.page = ""
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -147,19 +196,21 @@ class Server:
 
             def _answer(self, status: int, body: dict[str, Any]) -> None:
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "text/html" if server.page else "application/json")
                 self.end_headers()
-                self.wfile.write(json.dumps(body).encode())
+                self.wfile.write((server.page or json.dumps(body)).encode())
 
             def log_message(self, *_: Any) -> None: ...
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def look(self, given: Serving, before: Pending | None = None, now: float = 0.0) -> TunedModel | Pending:
+    def look(
+        self, given: Serving, before: Pending | None = None, now: float = 0.0, tuned: TunedModel | None = None
+    ) -> TunedModel | Pending:
         url = f"http://127.0.0.1:{self._server.server_port}/v1"
         with openai.OpenAI(api_key="k", base_url=url) as client:
-            return serving.look(client, given, TUNED, "c" * 32, before, now=now, deadline=100.0)
+            return serving.look(client, given, tuned or TUNED, "c" * 32, before, now=now, deadline=100.0)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -184,7 +235,7 @@ def test_a_served_model_is_not_loaded_again(server: Server) -> None:
 
 def test_vllm_is_asked_for_the_adapter_in_its_own_folder(server: Server) -> None:
     assert server.look(VLLM) == TUNED
-    path = f"/adapters/{KEY}/adapter"
+    path = "/adapters/ft-0/adapter"
     assert server.loaded == [{"path": "/v1/load_lora_adapter", "lora_name": "ft-0", "lora_path": path}]
 
 
@@ -194,7 +245,7 @@ def test_a_server_that_refuses_the_adapter_is_asked_again_later(server: Server) 
     assert isinstance(waits, Pending)
     assert "does not load" in waits.message
     assert "no adapter there" in waits.message
-    assert f"pvc://adapters/{KEY}" in waits.message
+    assert "pvc://adapters/ft-0" in waits.message
 
 
 def test_looks_become_rarer_until_the_deadline(server: Server) -> None:
@@ -206,11 +257,31 @@ def test_looks_become_rarer_until_the_deadline(server: Server) -> None:
     assert isinstance(third, Pending)
     assert (first.retry_after, second.retry_after, third.retry_after) == (2, 4, 8)
     assert "it has base" in second.message
-    with pytest.raises(BadInput, match=r"Serve it under this name") as caught:
+    with pytest.raises(BadInput, match=r"Have it served under this name") as caught:
         server.look(Serving(), second, now=100.0)
     assert caught.value.reason == "FineTuneTimedOut"
     server.models.append("ft-0")
     assert server.look(Serving(), second, now=100.0) == TUNED
+
+
+def test_ollamas_tag_is_no_other_name(server: Server) -> None:
+    server.models.append("ft-0:latest")
+    assert server.look(Serving()) == TUNED
+
+
+def test_a_whole_model_is_not_waited_for_where_an_adapter_is_to_be_loaded(server: Server) -> None:
+    whole = TUNED.model_copy(update={"weights": PLACE.model_copy(update={"kind": "model"})})
+    with pytest.raises(BadInput, match="Remove load and folder") as caught:
+        server.look(VLLM, tuned=whole)
+    assert caught.value.reason == "InvalidSpec"
+    assert server.loaded == []
+
+
+def test_a_page_in_place_of_a_list_is_waited_for(server: Server) -> None:
+    server.models, server.page = ["ft-0"], "<html>starting</html>"
+    waits = server.look(Serving())
+    assert isinstance(waits, Pending)
+    assert "does not list its models" in waits.message
 
 
 def test_a_server_that_is_down_is_waited_for() -> None:

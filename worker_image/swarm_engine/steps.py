@@ -161,6 +161,8 @@ def next_work(round_: Round) -> Work | Wait | CellsFailed | Exhausted:
     cells = affordable(ready, round_.left, round_.journal.accounts.total, len(round_.journal.keys))
     # The allowance may be too small for each of many processes, but large enough for some calls of fewer processes.
     fewer = max(1, len(last.assignment.slices) // 4) if last and last.was_refused else 0
+    if trained and fewer:
+        cells = cells[:1]
     slices = slice_cells(
         cells,
         pods=fewer or swarm.pods,

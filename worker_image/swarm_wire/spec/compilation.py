@@ -1,6 +1,6 @@
 """The spec of a DSPyCompilation, and checks that concern several of its parts."""
 
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,9 @@ from swarm_wire.spec.references import CompilationRef, SecretKeyRef
 from swarm_wire.spec.schema import SpecModel, api_name
 from swarm_wire.spec.swarm import Swarm
 from swarm_wire.spec.variables import Variable, VariablesFrom
+
+TRAINED: Final = ("openai", "hosted_vllm")
+"""Providers in DSPy's names of models, with which a server of one's own is asked by OpenAI's protocol."""
 
 
 class CompilationSpec(SpecModel):
@@ -153,6 +156,11 @@ class CompilationSpec(SpecModel):
             raise ValueError("limits.totalTokens and limits.costUSD need finetune.epochs: it multiplies the price")
         student = self.models.student
         if self.finetune.trainer is not None:
+            if student.provider not in TRAINED:
+                raise ValueError(
+                    f"finetune.trainer needs a student whose server speaks OpenAI's protocol: write "
+                    f"models.student.model: openai/NAME, not {student.provider}/NAME"
+                )
             if not self.tuned_address:
                 raise ValueError(
                     "finetune.trainer needs trainer.serving.endpoint: the base URL of the server that answers for the "

@@ -17,7 +17,7 @@ class WeightsFolder(VolumeFile):
 
 
 class Base(Union):
-    """The weights with which the training begins. They are pinned: the same spec always means the same weights."""
+    """The weights with which the training begins. A commit pins them. A folder must stay as it is."""
 
     others = ("name",)
     name: str = Field(
@@ -41,8 +41,8 @@ class Base(Union):
 
 
 class TrainedStorage(JournalStorage):
-    """Where trained weights go, into a folder that is named by their fine-tune. It is never overwritten. On a laptop, a
-    claim is the folder models in the journal's folder.
+    """Where trained weights go, into a folder with the name of their model. A complete one stays as it is. On a laptop,
+    a claim is the folder models in the journal's folder.
     """
 
 
@@ -58,7 +58,10 @@ class Serving(SpecModel):
         "(VLLM_ALLOW_RUNTIME_LORA_UPDATING). Default: the run waits until the server has the model.",
     )
     folder: str | None = Field(
-        None, min_length=1, max_length=1024, description="Folder in which the server sees the output. load needs it."
+        None,
+        min_length=1,
+        max_length=1024,
+        description="Path of the output's folder in the server's container. load needs it.",
     )
 
     @model_validator(mode="after")
@@ -77,7 +80,7 @@ class Trainer(SpecModel):
         None,
         min_length=1,
         max_length=1024,
-        description="Image of the trainer. Default: that of the worker pods. On a laptop, only command counts.",
+        description="Image of the trainer. Default: that of the worker pods. A laptop runs command, and no image.",
     )
     command: list[Annotated[str, Field(max_length=1024)]] = Field(
         default_factory=list,
@@ -108,6 +111,19 @@ class Trainer(SpecModel):
     )
     output: TrainedStorage
     serving: Serving = Field(default_factory=Serving)
+
+    @model_validator(mode="after")
+    def _has_a_program(self) -> Self:
+        if self.image is None and not self.command:
+            raise ValueError("one of image and command must be set: the worker's image has no trainer")
+        if given := sorted({"epochs", "batchSize"} & {*self.parameters}):
+            raise ValueError(
+                f"parameters may not have {given[0]}: write finetune.{given[0]}, which limits and price use"
+            )
+        named = [variable.name for variable in self.env]
+        if twice := next((name for name in named if named.count(name) > 1), None):
+            raise ValueError(f"env sets {twice} more than once")
+        return self
 
     def claims(self) -> dict[str, ClaimRef]:
         """Returns the claims that the trainer's pod mounts, by their use: base or output."""

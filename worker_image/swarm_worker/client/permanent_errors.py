@@ -27,7 +27,7 @@ from swarm_worker.client.advice import said
 from swarm_worker.client.call import Request, Send
 from swarm_worker.client.flow import Flow, pause
 from swarm_worker.client.installed import client
-from swarm_worker.errors import BadInput, SwarmError, causes
+from swarm_worker.errors import BadInput, ProviderFailed, SwarmError, causes
 
 PAUSES: Sequence[float] = (1.0, 2.0)
 """Seconds between the first attempts to reach a provider, because a pod may start before its network works."""
@@ -72,12 +72,17 @@ class Refusals:
     Attributes:
         knows: says whether an address, given by its key, had answered before this process began.
         tell: prints a record.
+        is_tuned: says whether a model at an endpoint was fine-tuned. Such a model was there when it was found, so it is
+            a fault of its server if it is gone.
+        revive: has the server load such a model again. Returns whether it has.
     """
 
     def __init__(
         self, knows: Callable[[str], bool], tell: Callable[[Record], None], pauses: Sequence[float] = PAUSES
     ) -> None:
         self.knows, self.tell = knows, tell
+        self.is_tuned: Callable[[str, str | None], bool] = lambda model, endpoint: False
+        self.revive: Callable[[str], bool] = lambda model: False
         self._answered: set[Address] = set()
         self._given_up: set[Address] = set()
         self._pauses, self._lock = pauses, threading.Lock()
@@ -128,6 +133,14 @@ class Refusals:
             seconds = next(pauses, None)
             if seconds is not None:
                 return seconds
+        if (unknown := _unknown_model(error)) is not None and self.is_tuned(*address):
+            if (seconds := next(pauses, None)) is not None and self.revive(request.lm.model):
+                return seconds
+            where = request.endpoint or "the provider"
+            raise ProviderFailed(
+                f"{where} no longer has the tuned model {request.lm.model!r}: {sentence(said(unknown))} Have it served "
+                "again."
+            ) from error
         self._check(request, error)
         return None
 
@@ -150,13 +163,20 @@ class Refusals:
                 f"{where} cannot be reached for model {request.lm.model!r}: {sentence(str(why))} Correct "
                 "models.*.endpoint, or start what listens there; then run again.",
             ) from error
-        for cause in causes(error):
-            if isinstance(cause, LMUnsupportedModelError) or getattr(cause, "status", None) == NOT_FOUND:
-                raise BadInput(
-                    WorkerReason.REQUEST_REFUSED,
-                    f"{where} does not know model {request.lm.model!r}, or the path: {sentence(said(cause))} Correct "
-                    "models.*.model; or models.*.endpoint, which often ends in /v1.",
-                ) from error
+        if (unknown_model := _unknown_model(error)) is not None:
+            raise BadInput(
+                WorkerReason.REQUEST_REFUSED,
+                f"{where} does not know model {request.lm.model!r}, or the path: {sentence(said(unknown_model))} "
+                "Correct models.*.model; or models.*.endpoint, which often ends in /v1.",
+            ) from error
+
+
+def _unknown_model(error: BaseException) -> BaseException | None:
+    """Returns the cause if the provider does not know the model, or the path; else None."""
+    for cause in causes(error):
+        if isinstance(cause, LMUnsupportedModelError) or getattr(cause, "status", None) == NOT_FOUND:
+            return cause
+    return None
 
 
 def unreached(error: BaseException) -> OSError | None:

@@ -61,9 +61,12 @@ class Order:
         trained = TunedModel.model_validate(given["trained"]) if "trained" in given else None
         return cls(**{**given, "trained": trained}, rows=rows)
 
-    def served(self, trained: TunedModel) -> Self:
-        """Returns the order to wait for a server that answers for what a trainer has made."""
-        return replace(self, endpoint=trained.endpoint, parameters={}, rows=b"", trained=trained)
+    def served(self, trained: TunedModel, address: str, run_id: str) -> Self:
+        """Returns the order to wait for a server that answers for what a trainer has made.
+
+        Each run looks by itself: what a server had in an earlier run says nothing about today.
+        """
+        return replace(self, endpoint=address, parameters={"run": run_id}, rows=b"", trained=trained)
 
     @property
     def is_trained_here(self) -> bool:

@@ -30,18 +30,25 @@ def look(
 ) -> TunedModel | Pending:
     """Returns the model if a server has it, or a record for the journal.
 
-    Raises BadInput if that takes longer than `deadline` seconds from the first look.
+    Raises BadInput if that takes longer than `deadline` seconds from the first look, or if it never can be.
     """
-    name = tuned.model.partition("/")[2]
+    assert tuned.weights is not None, "a trainer has trained it"
+    name, place = tuned.model.partition("/")[2], tuned.weights.place
+    if serving.load is not None and tuned.weights.kind != ADAPTER:
+        raise BadInput(
+            WorkerReason.INVALID_SPEC,
+            "finetune.trainer.serving.load: vLLM loads adapters, and the trainer has written a whole model. Remove "
+            f"load and folder, and have {place} served as {name}.",
+        )
     number = before.number if before else 0
     until = float(before.handle["until"]) if before else now + deadline
     with client.with_options(max_retries=0, timeout=60.0) as asked:
         said = _missing(asked, name)
         if said and serving.load is not None:
-            said = _loaded(asked, serving, tuned, name) or _missing(asked, name)
+            said = load(asked, serving, name) or _missing(asked, name)
     if not said:
         return tuned
-    message = f"no server at {tuned.endpoint} has the model {name} yet ({said}). Its weights are in {_place(tuned)}"
+    message = f"the server at {tuned.endpoint} does not have the model {name} yet: {said}. Its weights are in {place}"
     if now < until:
         return Pending(
             key=key,
@@ -52,37 +59,33 @@ def look(
         )
     raise BadInput(
         WorkerReason.FINE_TUNE_TIMED_OUT,
-        f"after finetune.deadlineSeconds, {message}. Serve it under this name, and begin a new run: it uses the same "
-        "weights.",
+        f"after finetune.deadlineSeconds, {message}. Have it served under this name, and let the run begin again: it "
+        "uses the same weights. If they are gone, write another finetune.seed.",
     )
 
 
-def _missing(client: openai.OpenAI, name: str) -> str:
-    """Returns why the server does not have the model; an empty text if it has."""
-    try:
-        listed = [model.id for model in client.models.list()]
-    except openai.OpenAIError as error:
-        return f"it does not list its models: {_said(error)}"
-    return "" if name in listed else f"it has {', '.join(listed)[:200] or 'none'}"
-
-
-def _loaded(client: openai.OpenAI, serving: Serving, tuned: TunedModel, name: str) -> str:
+def load(client: openai.OpenAI, serving: Serving, name: str) -> str:
     """Asks vLLM to load an adapter. Returns why it does not; an empty text if it has loaded the adapter."""
-    assert tuned.weights is not None, "a trainer has trained it"
-    folder = tuned.weights.place.rpartition("/")[2]
-    path = f"{(serving.folder or '').rstrip('/')}/{folder}/{ADAPTER}"
+    path = f"{(serving.folder or '').rstrip('/')}/{name}/{ADAPTER}"
+    body = {"lora_name": name, "lora_path": path}
     try:
-        client.post(
-            "/load_lora_adapter", body={"lora_name": name, "lora_path": path}, cast_to=httpx.Response, options={}
-        )
+        client.post("/load_lora_adapter", body=body, cast_to=httpx.Response, options={})
     except openai.OpenAIError as error:
         return f"it does not load {path}: {_said(error)}"
     return ""
 
 
-def _place(tuned: TunedModel) -> str:
-    return tuned.weights.place if tuned.weights else "an unknown place"
+def _missing(client: openai.OpenAI, name: str) -> str:
+    """Returns why the server does not have the model; an empty text if it has.
+
+    Ollama lists a model without a tag under the tag latest.
+    """
+    try:
+        listed = [model.id for model in client.models.list()]
+    except Exception as error:  # while a server starts, a gateway may answer with a page
+        return f"it does not list its models: {_said(error)}"
+    return "" if {name, f"{name}:latest"} & {*listed} else f"it has {', '.join(listed)[:200] or 'none'}"
 
 
-def _said(error: openai.OpenAIError) -> str:
+def _said(error: Exception) -> str:
     return printable(" ".join(str(error).split()))[:200]

@@ -1,8 +1,9 @@
 """Where this process has models fine-tuned."""
 
+import threading
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import dspy
@@ -13,9 +14,14 @@ from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.finetune import Finetune
 from swarm_wire.spending import MICRO, Spending, Usage
 from swarm_wire.tuned import TunedModel
+from swarm_worker.client import permanent_errors
 from swarm_worker.errors import BadInput
 from swarm_worker.finetuning.order import TRAINER, Order, Tuned, json_lines
 from swarm_worker.provider.budget import Budget
+from swarm_worker.provider.price_list import Prices
+
+if TYPE_CHECKING:
+    import openai
 
 MILLION = 1_000_000
 TRAINED_BY: Final = ("image", "command", "base", "parameters", "env")
@@ -41,12 +47,14 @@ class Tuning:
         pending: Mapping[str, Pending],
         budget: Budget,
         is_imaginary: bool = False,
+        run_id: str = "",
     ) -> None:
         assert spec.finetune is not None, "the spec has a fine-tune"
         self._spec, self._given = spec, spec.finetune
         self._models, self._pending, self._budget = models, pending, budget
         self.made: dict[str, TunedModel] = {}
         self.is_imaginary = is_imaginary
+        self._run_id, self._revival = run_id, threading.Lock()
 
     def order(self, lm: dspy.LM, rows: list[dict[str, Any]]) -> Order:
         """Returns the order to tune an LM with these rows.
@@ -57,19 +65,49 @@ class Tuning:
         while first in self.made:
             first = self.made[first].base
         for role, model in self._spec.models.by_role.items():
+            if self._given.trainer is not None and role != "student":
+                break
             if model.model == first and model.address == str(lm.kwargs.get("api_base") or "").rstrip("/"):
                 data = json_lines(rows, default=_invented if self.is_imaginary else None)
                 return Order(role, lm.model, self._endpoint(model.address), self._parameters, data)
         raise BadInput(
             WorkerReason.NOT_FINETUNABLE,
-            f"a predictor has the model {lm.model!r}, which is in no role of spec.models, so nobody knows its key. "
-            "Write it into spec.models.student, and remove it from the program.",
+            f"a predictor has the model {lm.model!r}, and "
+            + (
+                "finetune.trainer trains the base of spec.models.student alone. Give the predictor no model of its own."
+                if self._given.trainer is not None
+                else "it is in no role of spec.models, so nobody knows its key. Write it into spec.models.student, and "
+                "remove it from the program."
+            ),
         )
 
     @property
     def address(self) -> str:
         """Returns the base URL at which tuned models answer."""
         return self._spec.tuned_address
+
+    def served(self, order: Order, trained: TunedModel) -> Order:
+        """Returns the order to wait for a server that answers for what a trainer has made, as the spec is now."""
+        now = trained.model_copy(update={"endpoint": without_secrets(self.address)})
+        return order.served(now, self.address, self._run_id)
+
+    def revive(self, model: str) -> bool:
+        """Has the server load a trained model again that it no longer has. Returns whether it has loaded the model.
+
+        A server that has restarted has forgotten the adapters that it was asked to load.
+        """
+        from swarm_worker.finetuning import serving
+
+        trainer = self._given.trainer
+        if trainer is None or trainer.serving.load is None:
+            return False
+        with self._revival, self._client(self._models["student"], self.address) as client:
+            return not serving.load(client, trainer.serving, model.partition("/")[2])
+
+    def _client(self, lm: dspy.LM, address: str | None) -> "openai.OpenAI":
+        import openai
+
+        return openai.OpenAI(api_key=lm.kwargs.get("api_key"), base_url=address)
 
     def _endpoint(self, address: str) -> str:
         # A trainer's result depends on no endpoint.
@@ -95,7 +133,7 @@ class Tuning:
 
         lm = self._models[order.role]
         try:
-            client = openai.OpenAI(api_key=lm.kwargs.get("api_key"), base_url=lm.kwargs.get("api_base"))
+            client = self._client(lm, lm.kwargs.get("api_base") if order.trained is None else self.address)
         except openai.OpenAIError as error:
             raise BadInput(
                 WorkerReason.CREDENTIALS_REJECTED, f"spec.models.{order.role} needs an API key to fine-tune: {error}"
@@ -106,8 +144,9 @@ class Tuning:
             from swarm_worker.finetuning import serving
 
             assert self._given.trainer is not None, "it has trained the model"
-            given = client.with_options(base_url=self.address), self._given.trainer.serving, order.trained
-            served = serving.look(*given, order.key, before, now=now, deadline=deadline)
+            with client:
+                given = client, self._given.trainer.serving, order.trained
+                served = serving.look(*given, order.key, before, now=now, deadline=deadline)
             return served if isinstance(served, Pending) else (served, Usage())
 
         def pay(tokens: int) -> None:
@@ -170,10 +209,17 @@ def install(
     pending: Mapping[str, Pending],
     budget: Budget,
     is_imaginary: bool = False,
+    run_id: str = "",
 ) -> None:
-    """Makes `here` return the Tuning of this process, if the spec has a fine-tune."""
+    """Makes `here` return the Tuning of this process, if the spec has a fine-tune.
+
+    A tuned model that a server no longer knows is then the server's fault, and never the program's.
+    """
     global _here
-    _here = Tuning(spec, models, pending, budget, is_imaginary) if spec.finetune is not None else None
+    _here = Tuning(spec, models, pending, budget, is_imaginary, run_id) if spec.finetune is not None else None
+    if _here is not None:
+        refusals = permanent_errors.here()
+        refusals.is_tuned, refusals.revive = Prices(spec).is_tuned, _here.revive
 
 
 def made(program: dspy.Module) -> tuple[list[TunedModel], list[TunedModel]]:

@@ -1,16 +1,18 @@
-"""Keeps trained weights in a folder that is named by their fine-tune, on a volume or at a URL that fsspec knows.
+"""Keeps trained weights in a folder with the name of their model, on a volume or at a URL that fsspec knows.
 
-manifest.json is written last, and nothing is written over it. So a folder with a manifest is complete, and a server
-that has loaded its files never sees others.
+manifest.json is written last. A folder with a manifest is complete, and stays as it is. A folder without one is left of
+a pod that was killed, and the next pod replaces it.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from swarm_wire import names
 from swarm_wire.message_base import Figure, Message
@@ -25,6 +27,10 @@ SUFFIXES: Final = frozenset({".safetensors", ".gguf", ".json", ".jinja", ".txt",
 """Files of other kinds are left out: a file that Python unpickles can run code in the server that loads it."""
 WEIGHTS: Final = frozenset({".safetensors", ".gguf"})
 BLOCK: Final = 4 * 1024 * 1024
+PROBE: Final = "probe"
+PAUSES: Final = (0.5, 1.0, 2.0)
+"""Seconds before each retry, so that a brief failure of a volume or bucket throws no training away."""
+T = TypeVar("T")
 
 
 class File(Message):
@@ -62,7 +68,7 @@ def made(out: Path, key: str, name: str, base: Mapping[str, str]) -> tuple[Manif
 
     Raises BadInput if it has refused its input, or if there are no weights.
     """
-    if (refused := out / "refused").is_file():
+    if (refused := out / "refused").is_file() and not refused.is_symlink():
         said = refused.read_text(encoding="utf-8", errors="replace").strip()[:1500]
         raise BadInput(WorkerReason.TRAINER_REFUSED, f"the trainer refuses: {said or 'it does not say why.'}")
     found = [path for path in sorted(out.rglob("*")) if path.is_file() and _is_ours(path.relative_to(out))]
@@ -93,24 +99,65 @@ class Weights:
         is_local = url.partition(":")[0] == "file"
         self._files, self._root = url_to_fs(url, **({"auto_mkdir": True} if is_local else {}), **(options or {}))
 
-    def find(self, key: str) -> Manifest | None:
+    def find(self, name: str) -> Manifest | None:
         """Returns the manifest of a complete folder. Raises StorageFailed."""
-        try:
-            return Manifest.model_validate_json(self._files.cat_file(f"{self._root}/{key}/{MANIFEST}"))
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise self._failed("read", error) from error
 
-    def put(self, manifest: Manifest, out: Path) -> None:
-        """Copies the files of a manifest, and then the manifest. Raises StorageFailed."""
-        folder = f"{self._root}/{manifest.key}"
+        def read() -> bytes:
+            try:
+                data: bytes = self._files.cat_file(f"{self._root}/{name}/{MANIFEST}")
+            except FileNotFoundError:
+                return b""
+            return data
+
         try:
-            for path in manifest.files:
-                self._files.put_file(str(out / path), f"{folder}/{path}")
-            self._files.pipe_file(f"{folder}/{MANIFEST}", manifest.to_bytes())
+            return Manifest.model_validate_json(self._tried("read", read))
+        except ValidationError:
+            return None
+
+    def check(self, name: str) -> None:
+        """Writes a small file and removes it, so that no training is lost to a storage that nobody can write to.
+
+        Raises StorageFailed.
+        """
+        path = f"{self._root}/{name}/{PROBE}"
+        self._tried("written", lambda: self._files.pipe_file(path, b""))
+        self._tried("written", lambda: self._files.rm_file(path))
+
+    def put(self, manifest: Manifest, out: Path) -> Manifest:
+        """Copies the files of a manifest, and then the manifest. Returns what is kept.
+
+        That may be another pod's result. Raises StorageFailed.
+        """
+        folder = f"{self._root}/{manifest.name}"
+        self._tried("written", lambda: self._clear(folder))
+        for path in manifest.files:
+            self._tried("written", partial(self._files.put_file, str(out / path), f"{folder}/{path}"))
+        if (found := self.find(manifest.name)) is not None:
+            return found
+
+        def close() -> None:
+            # On a volume, a file is not written at once, but it is renamed at once.
+            self._files.pipe_file(f"{folder}/{MANIFEST}.new", manifest.to_bytes())
+            self._files.mv(f"{folder}/{MANIFEST}.new", f"{folder}/{MANIFEST}")
+
+        self._tried("written", close)
+        return manifest
+
+    def _clear(self, folder: str) -> None:
+        if self._files.isdir(folder):
+            self._files.rm(folder, recursive=True)
+
+    def _tried(self, what: str, act: Callable[[], T]) -> T:
+        """Calls the function and returns its result. Raises StorageFailed after some retries."""
+        for pause in PAUSES:
+            try:
+                return act()
+            except Exception:
+                time.sleep(pause)
+        try:
+            return act()
         except Exception as error:
-            raise self._failed("written", error) from error
+            raise self._failed(what, error) from error
 
     def redact(self, text: str) -> str:
         """Masks the values of the options in a text, because they may be secrets."""
@@ -148,7 +195,8 @@ def _sha256(path: Path) -> str:
 def _metrics(out: Path) -> dict[str, float]:
     """Returns the numbers of metrics.json. The file is the trainer's, so it may be anything."""
     try:
-        given = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        file = out / "metrics.json"
+        given = {} if file.is_symlink() else json.loads(file.read_text(encoding="utf-8"))
         items = given.items()
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}

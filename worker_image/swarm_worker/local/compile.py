@@ -1,6 +1,7 @@
 """The local driver as a library function: compiles on this machine."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +19,26 @@ from swarm_worker.local.processes import Processes
 from swarm_worker.local.reasons import LocalReason
 
 
-def _check_trainer(spec: CompilationSpec) -> None:
-    """Raises BadInput if this machine cannot run the trainer of a spec."""
+def _check_trainer(spec: CompilationSpec, base: Path) -> None:
+    """Raises BadInput if this machine cannot run the trainer of a spec.
+
+    Args:
+        base: the folder in which its command runs.
+    """
     trainer = spec.finetune.trainer if spec.finetune is not None else None
     if trainer is None:
         return
+    program = trainer.command[0] if trainer.command else ""
+    is_there = shutil.which(program, path=os.environ.get("PATH")) or (base / program).is_file()
     wrong = {
         "base.volume is on a volume of the cluster. To run here, write base.path.": trainer.base.volume is not None,
-        "command is missing, and this machine runs no image. Write the trainer's command.": not trainer.command,
+        "command is missing, and this machine runs no image. Write the trainer's command.": not program,
+        f"command: there is no program {program}, neither on the PATH nor in {base}.": bool(program) and not is_there,
+        "env.valueFrom is for clusters. To run here, set the variable in your shell, and remove it here.": any(
+            variable.value_from for variable in trainer.env
+        ),
+        "output.options is for clusters. To run here, remove it, and give fsspec the credentials by its own variables "
+        "and files.": trainer.output.options is not None,
     }
     for problem, is_so in wrong.items():
         if is_so:
@@ -70,7 +83,7 @@ def compile_here(
     Raises RunFailed, Stopped, BadInput if the folder cannot be used or program or data cannot be fetched, and
     DataUnreachable if the server of data does not answer.
     """
-    _check_trainer(manifest.spec)
+    _check_trainer(manifest.spec, manifest.folder)
     manifest, folder = with_files(manifest), JournalFolder(journal)
     with folder.locked(), with_data(manifest, folder.root) as manifest:
         processes = Processes(folder, manifest, logged)

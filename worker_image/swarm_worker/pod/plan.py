@@ -141,7 +141,8 @@ class Plan:
         if self._twin is not None and not self._engine.course.has_checked:
             self._observed = self._rehearsed(loaded, self._twin)
         is_imaginary = given.imagination is not None
-        tuning.install(spec, given.models.by_name, self._store.pending, given.budget, is_imaginary)
+        run_id = given.request.run_id
+        tuning.install(spec, given.models.by_name, self._store.pending, given.budget, is_imaginary, run_id)
         hooks.install(self._engine, self._watching(loaded))
         if spec.finetune is not None:
             adapters.watch()

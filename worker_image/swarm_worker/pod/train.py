@@ -5,10 +5,13 @@ The trainer reads data.jsonl and params.json from ENV_FINETUNE_DIR, and writes t
 whole contract.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +27,9 @@ from swarm_wire.spending import MICRO, Spending, Usage
 from swarm_wire.tuned import TunedModel
 from swarm_wire.tuned import Weights as Place
 from swarm_worker.content.codec import Codec
-from swarm_worker.errors import BadInput, SwarmError
+from swarm_worker.errors import BadInput, Stopping, SwarmError
 from swarm_worker.finetuning import weights
-from swarm_worker.finetuning.order import TRAINER, Order
+from swarm_worker.finetuning.order import Order
 from swarm_worker.finetuning.tuning import MILLION, without_secrets
 from swarm_worker.finetuning.weights import Manifest, Weights
 from swarm_worker.journal import body_store
@@ -39,6 +42,8 @@ from swarm_worker.provider.budget import install as install_budget
 DELIVERED: Final = "delivered"
 """A trainer that finds this file has nothing to do: its result is kept already."""
 POLL_SECONDS: Final = 0.2
+GRACE_SECONDS: Final = 5.0
+"""How long a trainer may go on after SIGTERM, on a laptop."""
 
 
 def stage(process: Process) -> None:
@@ -106,14 +111,16 @@ class Training:
         return self.request.spec.finetune
 
     def stage(self, given: Path) -> None:
-        """Writes rows and parameters. Raises AllowanceSpent if the run may not pay for them."""
-        self.budget.check(self._cost(self.order.tokens))
+        """Writes rows and parameters. Raises AllowanceSpent if the run may not pay for the training."""
+        if self.storage.find(self.name) is not None:
+            (given / DELIVERED).touch()
+        else:
+            self.budget.check(self._cost(self.order.tokens))
+            self.storage.check(self.name)
         (given / "data.jsonl").write_bytes(self.order.rows + b"\n")
         parameters = {"key": self.order.key, "name": self.name, "seed": self._finetune.seed, "base": self._base()}
         text = json.dumps({**parameters, "parameters": self._parameters()}, indent=1, ensure_ascii=False)
         (given / "params.json").write_text(text, encoding="utf-8")
-        if self.storage.find(self.order.key) is not None:
-            (given / DELIVERED).touch()
 
     def run(self, given: Path, out: Path) -> None:
         """Runs the trainer as a program of this machine. Raises SwarmError if it fails."""
@@ -121,44 +128,49 @@ class Training:
         environment = {**_without_ours(os.environ), **_variables(self.trainer)}
         environment |= {names.ENV_FINETUNE_DIR: str(given), names.ENV_OUT_DIR: str(out)}
         try:
-            running = subprocess.Popen(self.trainer.command, cwd=base, env=environment, stdout=2)
+            running = subprocess.Popen(
+                self.trainer.command, cwd=base, env=environment, stdout=2, start_new_session=True
+            )
         except OSError as error:
             raise BadInput(
                 WorkerReason.INVALID_SPEC,
                 f"spec.finetune.trainer.command: {self.trainer.command[0]} cannot be started in {base}: "
                 f"{error.strerror}.",
             ) from None
-        while True:
-            try:
-                code = running.wait(POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                if self.process.stopping or not self.process.is_heard:
-                    running.terminate()
-                    running.wait()
-                    self.process.interrupt()
+        deadline = time.monotonic() + self._finetune.deadline_seconds
+        while (code := _ended(running, POLL_SECONDS)) is None:
+            is_late = time.monotonic() > deadline
+            if is_late or self.process.stopping or not self.process.is_heard:
+                _kill(running)
+                if is_late:
+                    raise BadInput(
+                        WorkerReason.FINE_TUNE_TIMED_OUT,
+                        "the training takes longer than finetune.deadlineSeconds, and was ended. Write a later "
+                        "deadline.",
+                    )
+                raise Stopping
         if code != 0:
             raise SwarmError(f"the trainer has ended with exit code {code}")
 
     def deliver(self, out: Path) -> None:
         """Keeps the result, unless an earlier attempt has, and prints it."""
-        manifest = self.storage.find(self.order.key)
+        manifest, usage = self.storage.find(self.name), Usage()
         if manifest is None:
             manifest, left = weights.made(out, self.order.key, self.name, self._pinned())
             for path in left:
                 self.process.say(f"{path} is left out: only {', '.join(sorted(weights.SUFFIXES))} are kept")
-            self.storage.put(manifest, out)
+            manifest = self.storage.put(manifest, out)
+            cost = self._cost(self._tokens(manifest))
+            self.budget.count(cost)
+            usage = Usage(prompt_tokens=cost.tokens, micro_usd=cost.micro_usd)
         tuned = self._told(manifest)
-        cost = self._cost(tuned.tokens)
-        self.budget.count(cost)
-        usage = Usage(prompt_tokens=tuned.tokens, micro_usd=cost.micro_usd)
         result = Result(key=self.order.key, outcome=Outcome.OK, usage=usage)
         self.process.put(
             Record(RecordKind.RESULT, result.to_header(), Codec({}).dumps((Outcome.OK, tuned.to_header())))
         )
 
     def _told(self, manifest: Manifest) -> TunedModel:
-        output, tokens = self.trainer.output, int(manifest.metrics.get("tokens", 0)) or self.order.tokens
+        output, tokens = self.trainer.output, self._tokens(manifest)
         claim = output.persistent_volume_claim
         parent = f"pvc://{claim.claim_name}" if claim is not None else without_secrets(output.url or "").rstrip("/")
         price = self._finetune.training_price
@@ -171,13 +183,18 @@ class Training:
             usd=None if price is None else tokens * price / MILLION,
             weights=Place(
                 revision=self.trainer.base.revision or "",
-                place=f"{parent}/{manifest.key}",
+                place=f"{parent}/{manifest.name}",
                 kind=manifest.kind,
                 sha256=manifest.sha256,
                 bytes=manifest.size,
                 metrics=manifest.metrics,
             ),
         )
+
+    def _tokens(self, manifest: Manifest) -> int:
+        """Returns the tokens that the trainer has trained: its own number, or else an upper estimate."""
+        told = int(manifest.metrics.get("tokens", 0))
+        return told if told > 0 else self.order.tokens
 
     def _cost(self, tokens: int) -> Spending:
         usd = (self._finetune.training_price or 0.0) * tokens / MILLION
@@ -186,7 +203,7 @@ class Training:
     def _parameters(self) -> dict[str, Any]:
         given: dict[str, Any] = {"epochs": self._finetune.epochs, "batchSize": self._finetune.batch_size}
         usual = {name: value for name, value in given.items() if value is not None}
-        return {**usual, **self.order.parameters[TRAINER].get("parameters", {})}
+        return {**usual, **self.trainer.parameters}
 
     def _pinned(self) -> dict[str, str]:
         base = self.trainer.base
@@ -200,6 +217,22 @@ class Training:
         elif path is not None and (local := os.environ.get(names.ENV_BASE_DIR)):
             path = str(Path(local, path).resolve())
         return {"name": base.name, "revision": base.revision, "path": path}
+
+
+def _ended(running: "subprocess.Popen[bytes]", seconds: float) -> int | None:
+    """Waits for the end of a program, and returns its exit code; None if it still runs."""
+    try:
+        return running.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _kill(running: "subprocess.Popen[bytes]") -> None:
+    """Ends a program and all that it has started, by force if it does not end by itself."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, number)
+        _ended(running, GRACE_SECONDS)
 
 
 def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:

@@ -44,7 +44,7 @@ def main(process: Process) -> None:
         permanent_errors.here().knows, permanent_errors.here().tell = store.has_call, process.put
         request, models = environment.request, environment.models
         is_imaginary = environment.imagination is not None
-        tuning.install(request.spec, models.by_name, store.pending, environment.budget, is_imaginary)
+        tuning.install(request.spec, models.by_name, store.pending, environment.budget, is_imaginary, request.run_id)
         store.earlier = [*read_earlier(folder(names.ENV_EARLIER_DIR, names.EARLIER_DIR), depot).values()]
         if depot is not None:
             depot.end = process.end

@@ -48,7 +48,7 @@ class Prices:
 
         Returns None if no price of the model is known.
         """
-        if self._is_tuned(model, endpoint):
+        if self.is_tuned(model, endpoint):
             tuned = self._finetune and self._finetune.price
             return Price(tuned.prompt, tuned.completion) if tuned else self.of(self._student.model, endpoint)
         given = self._given.get(model, {})
@@ -59,7 +59,7 @@ class Prices:
             return None
         return Price(max(price.prompt for price in known), max(price.completion for price in known))
 
-    def _is_tuned(self, model: str, endpoint: str | None) -> bool:
+    def is_tuned(self, model: str, endpoint: str | None) -> bool:
         """Whether a model can only be a tuned student. At an endpoint of the user's, its name may be any."""
         if self._finetune is None or model in self._names or listed(model) is not None:
             return False

@@ -17,6 +17,7 @@ from swarm_wire.spec.trainer import Trainer
 WRITABLE: Final = frozenset({str(names.FINETUNE_DIR), str(names.OUT_DIR), str(names.WEIGHTS_DIR)})
 """Folders of a pod with a trainer to which its containers write."""
 SCRATCH: Final = "scratch"
+SHARED_MEMORY: Final = "shared-memory"
 GPU: Final = "nvidia.com/gpu"
 
 
@@ -61,8 +62,13 @@ def pod(made: Manifest, order: StartJob, variables: list[Manifest]) -> Manifest:
             {**own, "name": object_names.STAGE, "args": ["stage"]},
             _trainer(trainer, order, own, variables),
         ],
-        # Weights of a base may be of any size, so this folder has no limit of its own.
-        "volumes": [*made["volumes"], {"name": SCRATCH, "emptyDir": {}}],
+        "volumes": [
+            *made["volumes"],
+            # Weights of a base may be of any size, so this folder has no limit of its own.
+            {"name": SCRATCH, "emptyDir": {}},
+            # Processes of several GPUs talk through it, and a container's own has 64 MiB.
+            {"name": SHARED_MEMORY, "emptyDir": {"medium": "Memory"}},
+        ],
     }
 
 
@@ -78,6 +84,7 @@ def _trainer(trainer: Trainer, order: StartJob, own: Manifest, variables: list[M
     return {
         "name": object_names.TRAINER,
         "image": trainer.image or order.run.image,
+        **({"imagePullPolicy": order.pull_policy} if order.pull_policy and not trainer.image else {}),
         **({"command": list(trainer.command)} if trainer.command else {}),
         "env": [*({"name": name, "value": value} for name, value in plain.items()), *variables],
         "resources": {
@@ -86,5 +93,9 @@ def _trainer(trainer: Trainer, order: StartJob, own: Manifest, variables: list[M
         },
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*mounts, {"name": SCRATCH, "mountPath": "/tmp"}],
+        "volumeMounts": [
+            *mounts,
+            {"name": SCRATCH, "mountPath": "/tmp"},
+            {"name": SHARED_MEMORY, "mountPath": "/dev/shm"},
+        ],
     }

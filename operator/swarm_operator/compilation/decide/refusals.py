@@ -9,10 +9,11 @@ from swarm_operator.compilation.decide.endings import winner
 from swarm_operator.compilation.decide.moves import Move, fail, give_up
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.transfers import unfetched
+from swarm_operator.compilation.model.pods import OVERDUE
 from swarm_operator.compilation.model.roles import trainer_of
 from swarm_operator.settings import MEBIBYTE
 from swarm_wire.messages import PROGRAM_FILES, PlanOutcome
-from swarm_wire.names import TERMINAL_EXITS
+from swarm_wire.names import TERMINAL_EXITS, WorkerReason
 from swarm_wire.words import sentence
 
 LONGEST_NAME: Final = 253
@@ -36,6 +37,14 @@ def stopped_by_a_pod(s: Situation) -> Move | None:
     for pod in sorted(s.pods, key=lambda pod: (pod.round, pod.attempt, pod.index)):
         if pod.exit_code in TERMINAL_EXITS and not s.live([pod]):
             return give_up(s, wording.worker_reason(pod), wording.message_of(s, pod), proof=pod)
+        if pod.kind is ObjectKind.TRAIN and pod.has_begun and pod.failure.startswith(OVERDUE) and not s.live([pod]):
+            return give_up(
+                s,
+                WorkerReason.FINE_TUNE_TIMED_OUT,
+                f"the training in pod {pod.name!r} takes longer than spec.finetune.deadlineSeconds, and was ended. "
+                f"Write a later deadline. {wording.new_run(s)}",
+                proof=pod,
+            )
     return None
 
 

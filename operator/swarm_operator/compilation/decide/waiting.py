@@ -71,7 +71,7 @@ def blocked(s: Situation, job: Job) -> Move | None:
     The Job's own status reports no such cause.
     """
     pods = [pod for pod in s.pods if pod.job_uid == job.uid and not pod.ended]
-    if any(pod.has_begun for pod in pods):
+    if any(pod.has_begun and pod.trouble is None for pod in pods):
         return None
     if job.suspended:
         left = limits.time_left(s)

@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from swarm_operator.compilation.api import RERUN_AT, ConditionType, Reason
+from swarm_operator.compilation.api import RERUN_AT, ConditionType, ObjectKind, Reason
 from swarm_operator.compilation.decide.conditions import Finding, State
 from swarm_operator.compilation.decide.situation import Situation
+from swarm_operator.compilation.model.object_names import TRAINER
 from swarm_operator.compilation.model.pods import Job, Pod
 from swarm_operator.compilation.model.shards import Artifact
 from swarm_operator.compilation.status import LONGEST, ArtifactGit
@@ -128,7 +129,9 @@ def planning(s: Situation) -> Finding:
 def scattering(s: Situation) -> Finding:
     end = s.world.journal.plans[s.planned - 1].end
     guesses = f"; {len(end.guesses)} of {len(end.tasks)} tasks are guesses" if end.guesses else ""
-    return Finding(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {results(s)}{guesses}.")
+    trains = sorted(pod.name for pod in s.pods if pod.kind is ObjectKind.TRAIN and pod.prepares and not pod.ended)
+    logs = f" A model is being trained: kubectl logs {trains[0]} -c {TRAINER} shows how far it is." if trains else ""
+    return Finding(State.RUNNING, Reason.SCATTERING, f"round {s.planned - 1}: {results(s)}{guesses}.{logs}")
 
 
 def waiting_for(messages: Sequence[str], until: datetime) -> Finding:
@@ -165,6 +168,8 @@ def explanation(pod: Pod) -> str:
     if pod.commit and pod.commit.message:
         return f"{pod.commit.reason or WorkerReason.WORKER_FAILED}: {sentence(pod.commit.message)}"
     how = sentence(pod.failure or f"exit code {pod.exit_code}")
+    if pod.kind is ObjectKind.TRAIN and not pod.started:
+        return f"{how} kubectl logs {pod.name} -c {TRAINER} says more, if the pod is still there."
     return f"{how} It left no word; its log says more, if it is still there."
 
 

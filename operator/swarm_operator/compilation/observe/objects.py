@@ -169,7 +169,7 @@ def pod(found: Object) -> Pod:
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         held=FINALIZER in (metadata.get("finalizers") or ()),
         started=_has_run(has_own),
-        prepares=container is not own and _has_run(state),
+        prepares=any(_has_run(before.get("state") or {}) for before in status.get("initContainerStatuses") or ()),
         # Kubernetes never starts an ended container again. The pod's phase changes up to a second after that end.
         ended=bool(ended) or phase in ("Succeeded", "Failed") or _never(found),
         deleted_at=moment(metadata.get("deletionTimestamp")),

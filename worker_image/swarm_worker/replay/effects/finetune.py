@@ -89,7 +89,8 @@ class TrainingJob:
         """Returns the LM of the tuned model. It ends the process if the model is not there yet."""
         outcome, value = self._need(FineTune(self._order))
         if outcome is Outcome.OK and self._order.is_trained_here:
-            outcome, value = self._need(FineTune(self._order.served(TunedModel.model_validate(value))))
+            trained = TunedModel.model_validate(value)
+            outcome, value = self._need(FineTune(tuning.here().served(self._order, trained)))
         if outcome is not Outcome.OK:
             return value
         tuned = TunedModel.model_validate(value)
