@@ -75,7 +75,10 @@ def test_an_estimate_of_better_together_counts_its_job_even_if_the_invented_winn
     assert told.returncode == 0, told.stdout + told.stderr
     found = json.loads(told.stdout)
     assert provider.stats()["requests"] == 0
-    assert "To this come 1 fine-tuning jobs with about" in found["notes"][-1]
+    assert found["training"].startswith("a fine-tuning job with about ")
+    phases = sum(phase["usage"]["promptTokens"] for phase in found["phases"].values())
+    models = sum(model["usage"]["promptTokens"] for model in found["models"].values())
+    assert phases == models, "no table has the tokens of the training"
 
 
 @pytest.mark.parametrize("case", sample(OTHERS, 2), ids=lambda case: case.name)

@@ -52,4 +52,4 @@ def test_a_spec_without_its_fine_tune_cannot_compare_with_a_tuned_program(provid
     done, requests = run(plain, provider, tmp_path, gate=PUBLISHED)
     assert (done.status, requests) == (1, 0)
     assert "which no field of spec.models names" in done.output
-    assert "keep spec.finetune" in done.output
+    assert "put that run's spec.finetune back. Otherwise remove spec.gate.against." in " ".join(done.output.split())

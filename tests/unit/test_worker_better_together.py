@@ -25,10 +25,10 @@ def given(**parameters: Any) -> api.BetterTogether:
 
 
 class Pair(dspy.Module):
-    def __init__(self, first: str = "openai/small", second: str = "openai/small") -> None:
+    def __init__(self, first: str = "openai/small", second: str = "openai/small", temperature: float = 0.0) -> None:
         super().__init__()
         self.first, self.second = dspy.Predict("ticket -> category"), dspy.Predict("ticket -> problem")
-        self.first.lm, self.second.lm = dspy.LM(first), dspy.LM(second)
+        self.first.lm, self.second.lm = dspy.LM(first, temperature=0.0), dspy.LM(second, temperature=temperature)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,26 @@ def test_a_note_says_which_examples_score_the_steps(
     assert notes == says
 
 
+def test_a_share_of_less_than_one_example_is_refused_before_a_fine_tune_is_paid() -> None:
+    with pytest.raises(BadInput, match=r"valsetRatio: 0.02 of 30 training examples is less than one") as refused:
+        better_together.check(given(valsetRatio=0.02), Data(examples(30), None, []), None, print)
+    assert refused.value.reason == "OptimizerInvalid"
+    assert "Write 0.0333 or more" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("p", "asks"), [({"labeledFewShot": {}}, "openai/usual"), ({"gepa": {"auto": "light"}}, "openai/tuned")]
+)
+def test_a_metric_asks_the_usual_model_while_a_step_has_another_default(p: dict[str, Any], asks: str) -> None:
+    def metric(example: Any, prediction: Any, trace: Any = None) -> str:
+        found: str = dspy.settings.lm.model
+        return found
+
+    judge = better_together.judge(given(p=p), metric, dspy.LM("openai/usual"))
+    with dspy.context(lm=dspy.LM("openai/tuned")):
+        assert judge(None, None) == asks
+
+
 def test_examples_that_score_the_steps_are_no_training_examples() -> None:
     with pytest.raises(BadInput, match="there are 9 training examples") as refused:
         better_together.check(given(), Data(examples(10), None, []), None, print)
@@ -114,6 +134,7 @@ def test_examples_that_score_the_steps_are_no_training_examples() -> None:
         (Pair(), {"w": {**ROWS, "multitask": False}, "strategy": "p -> w"}, False),
         (Pair(), {"w": {**ROWS, "multitask": False}, "p": {"miprov2": {}}}, False),
         (Pair("openai/small", "openai/other"), {"strategy": "p -> w"}, True),
+        (Pair("openai/small", "openai/small", temperature=0.9), {"strategy": "p -> w"}, True),
         (Pair("openai/small", "openai/other"), {"strategy": "w"}, False),
         (Pair("openai/small", "openai/other"), {"p": {"gepa": {"auto": "light"}}}, False),
     ],
@@ -124,7 +145,7 @@ def test_an_optimizer_that_forgets_models_is_refused_for_several(
     if not is_refused:
         better_together._check_models(program, given(**options))
         return
-    with pytest.raises(BadInput, match=r"forgets which has which\. Use miprov2 or gepa for p") as refused:
+    with pytest.raises(BadInput, match=r"forgets which has which\. Write miprov2, gepa, simba or copro") as refused:
         better_together._check_models(program, given(**options))
     assert refused.value.reason == "OptimizerInvalid"
 

@@ -56,6 +56,8 @@ def _time(given: object) -> float | None:
         return None
     with contextlib.suppress(ValueError, OverflowError, OSError):
         if not isinstance(given, str):
+            if given <= 0:
+                return None
             return datetime.fromtimestamp(given, UTC).timestamp()
         date = datetime.fromisoformat(given)
         return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()

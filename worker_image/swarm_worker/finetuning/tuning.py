@@ -125,7 +125,8 @@ class Tuning:
         """Looks at a fine-tune. Returns the tuned model and what it cost, or a record for the journal."""
         if self.is_imaginary:
             name = f"{order.base.partition('/')[0]}/ft:imaginary-{order.key[:8]}"
-            return self._told(order, Tuned(name, "none", order.tokens), is_paid=True)
+            # An estimate tells the cost of a job apart from that of LM calls.
+            return self._told(order, Tuned(name, "none", order.tokens), is_paid=False)
         # Plans import this module, too, and make no look.
         import openai
 

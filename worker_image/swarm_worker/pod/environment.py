@@ -98,7 +98,7 @@ def load_environment(process: Process) -> Environment:
 def load_compilation(environment: Environment) -> Compilation:
     spec = environment.request.spec
     student, metric = load_program(spec), load_metric(spec)
-    begin_with_state(student, spec, environment.sources)
+    begin_with_state(student, spec, environment.sources, environment.models)
     _install(spec, Places.of(program=student, metric=metric, **_settings()))
     if environment.imagination is not None:
         metric = environment.imagination.assumed(metric)

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import dspy
 
 from swarm_wire.messages import RunRequest
-from swarm_wire.names import WorkerReason
-from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
 from swarm_worker.pod.script import Anew, Progress, Rival, Which
+from swarm_worker.user import saved_models
 from swarm_worker.user.models import Models
 from swarm_worker.user.published import published_program
 
@@ -35,35 +34,19 @@ def rival(
         return None
     if program is None:
         return None
-    own = {name: predictor.lm for name, predictor in student.named_predictors()}
-    for name, predictor in program.named_predictors():
-        predictor.lm = _connected(predictor.lm, own.get(name), spec, models.student)
+    before = saved_models.own(student)
+    if spec.compare is None:
+        where = "spec.gate.against" if spec.compares_published else "spec.drift"
+        saved_models.connect(program, before, spec, models, where)
+    else:  # the report moves the program from one model to another
+        for name, predictor in program.named_predictors():
+            predictor.lm = before.get(name)
     return Rival(
         program,
         today=models.by_name[spec.compare.current_model] if spec.compare else None,
         is_compared=spec.compares_published,
         anew=_anew(program, models.student, request.run_id, spec.drift.sample) if spec.drift and may_ask else None,
     )
-
-
-def _connected(saved: dspy.LM | None, own: dspy.LM | None, spec: CompilationSpec, student: dspy.LM) -> dspy.LM | None:
-    """Returns the model of a predictor. A saved program has neither the keys nor the endpoints of its models.
-
-    Raises BadInput if nobody knows where the saved model is.
-    """
-    known = {model.model for model in spec.models.by_role.values()}
-    if saved is None or saved.model in known or (own is not None and own.model == saved.model):
-        return own
-    if spec.finetune is None and own is None:
-        raise BadInput(
-            WorkerReason.PROGRAM_LOAD_FAILED,
-            f"the published program runs on {saved.model!r}, which no field of spec.models names. If an earlier spec "
-            "had it fine-tuned, keep spec.finetune. Otherwise write gate.against: baseline, and remove drift.",
-        )
-    if spec.finetune is None:
-        return own
-    tuned: dspy.LM = (own or student).copy(model=saved.model, api_base=spec.tuned_address or None)
-    return tuned
 
 
 def _anew(program: dspy.Module, student: dspy.LM, run_id: str, sample: int) -> Anew:

@@ -62,6 +62,12 @@ def check(given: api.BetterTogether, data: Data, adapter: dspy.Adapter | None, n
     count = len(parts.validation or ())
     where = "spec.data.validation" if data.validation is not None else f"the first {count} of spec.data.train"
     finetuning.check(given.w, parts, adapter, note, where)
+    if count == 0 and data.validation is None and given.valset_ratio:
+        raise BadInput(
+            WorkerReason.OPTIMIZER_INVALID,
+            f"spec.optimizer.betterTogether.valsetRatio: {given.valset_ratio:g} of {len(data.train)} training examples "
+            f"is less than one. Write {1 / max(1, len(data.train)):.3g} or more, or 0 to score no step.",
+        )
     if count == 0:
         note("no step of betterTogether is scored, so the last program wins: add data.validation.")
     elif data.validation is None:
@@ -71,6 +77,25 @@ def check(given: api.BetterTogether, data: Data, adapter: dspy.Adapter | None, n
         )
     if 0 < count < FEW:
         note(f"{count} validation examples choose among the steps of betterTogether: {FEW} or more are reliable.")
+
+
+class Judge:
+    """A metric that asks the model which is the default outside of the steps.
+
+    Within a step of an optimizer that forgets models, the default is the model of the student.
+    """
+
+    def __init__(self, metric: Callable[..., Any], default: dspy.LM) -> None:
+        self._metric, self._default = metric, default
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        with dspy.context(lm=self._default):
+            return self._metric(*given, **named)
+
+
+def judge(given: api.BetterTogether, metric: Callable[..., Any], default: dspy.LM) -> Callable[..., Any]:
+    """Returns the metric of the prompt optimizer."""
+    return Judge(metric, default) if given.p.which in RESETTING else metric
 
 
 class _Failed(BaseException):
@@ -115,8 +140,10 @@ def better(
     for predictor in student.predictors():
         if predictor.lm is None:
             predictor.lm = tuned["small"]
+        tuning.here().order(predictor.lm, [])
     _check_models(student, given)
     begun: list[str] = []
+    teachers: dict[str, dspy.Module | None] = {}
 
     def improve(student: dspy.Module, trainset: list[Any], valset: list[Any] | None) -> dspy.Module:
         begun.append(f"p, {to_camel(given.p.which)}")
@@ -127,7 +154,9 @@ def better(
 
     def tune(student: dspy.Module, trainset: list[Any], valset: list[Any] | None) -> dspy.Module:
         begun.append("w")
-        return finetuning.finetuned(student, **{**tuned, "trainset": trainset})
+        made = finetuning.finetuned(student, **{**tuned, "trainset": trainset})
+        teachers.update({predictor.lm.model: tuned["arms"].teacher for predictor in made.predictors()})
+        return made
 
     optimizer = BetterTogether(metric=metric, p=_Step(improve), w=_Step(tune))
     try:
@@ -153,7 +182,9 @@ def better(
         raise CompileFailed(f"{_told(given, begun)}: its program cannot be evaluated. The log of the plan says why.")
     used, unused = tuning.made(winner)
     if unused and not used:
-        note("the winner uses no tuned model, since none scores higher. The fine-tune is paid for all the same.")
+        note("the winner has no tuned model: no program with one scores higher. The fine-tune was paid for.")
+    if used:
+        tuned["arms"].teacher = teachers.get(used[0].model, tuned["arms"].teacher)
     return winner
 
 
@@ -163,12 +194,14 @@ def _told(given: api.BetterTogether, begun: list[str]) -> str:
 
 def _check_models(student: dspy.Module, given: api.BetterTogether) -> None:
     """Raises BadInput if a prompt optimizer that forgets models would have to know several of them."""
-    models = {(predictor.lm.model, predictor.lm.kwargs.get("api_base")) for predictor in student.predictors()}
+    models = {repr(predictor.lm.dump_state()) for predictor in student.predictors()}
+    names = sorted({predictor.lm.model for predictor in student.predictors()})
     follows = "p" in given.strategy.partition("w")[2]
     several = len(models) > 1 or (follows and not given.w.multitask and len(student.predictors()) > 1)
     if "p" in given.strategy and given.p.which in RESETTING and several:
         raise BadInput(
             WorkerReason.OPTIMIZER_INVALID,
-            "spec.optimizer.betterTogether: the predictors have several models, and the optimizer p forgets which has "
-            "which. Use miprov2 or gepa for p, or write w: {multitask: true}.",
+            f"spec.optimizer.betterTogether: the predictors have models of their own ({', '.join(names)}), or get them "
+            f"by w: {{multitask: false}}, and {to_camel(given.p.which)} forgets which has which. Write miprov2, gepa, "
+            "simba or copro for p.",
         )

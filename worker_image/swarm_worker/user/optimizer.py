@@ -275,7 +275,8 @@ def _better_together(given: api.BetterTogether, setting: _Setting) -> Compile:
     better_together.check(given, setting.data, setting.models.adapter, setting.note)
     # The teacher is for the fine-tunes alone.
     models = replace(setting.models, teacher=setting.models.student)
-    part = replace(setting, data=better_together.divided(given, setting.data), models=models)
+    judge = better_together.judge(given, setting.metric, models.student)
+    part = replace(setting, data=better_together.divided(given, setting.data), models=models, metric=judge)
     try:
         _check_package(given.p.which)
         prompts = _OPTIMIZERS[given.p.which](getattr(given.p, given.p.which), part)

@@ -12,8 +12,10 @@ from swarm_wire.names import WorkerReason
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.words import sentence
 from swarm_worker.errors import BadInput
+from swarm_worker.user import saved_models
 from swarm_worker.user.data import FILES
 from swarm_worker.user.entrypoint import call, load
+from swarm_worker.user.models import Models
 from swarm_worker.user.sources import data_folder
 
 _WHERE, _REASON = "spec.program.entrypoint", WorkerReason.PROGRAM_LOAD_FAILED
@@ -66,7 +68,7 @@ def state_file(spec: CompilationSpec, sources: Path) -> Path | None:
     return None if state.published and not file.is_file() else file
 
 
-def begin_with_state(student: dspy.Module, spec: CompilationSpec, sources: Path) -> None:
+def begin_with_state(student: dspy.Module, spec: CompilationSpec, sources: Path, models: Models) -> None:
     """Gives the student the compiled program that the spec names, if it names one. Raises BadInput."""
     if (file := state_file(spec, sources)) is None:
         return
@@ -75,7 +77,16 @@ def begin_with_state(student: dspy.Module, spec: CompilationSpec, sources: Path)
         advice = (
             "The program's code no longer fits it. Remove program.state for this run; its winner is published then."
         )
+    before = saved_models.own(student)
     load_state(student, file, "spec.program.state", advice)
+    saved = [predictor.lm.model for predictor in student.predictors() if predictor.lm is not None]
+    if spec.finetune is not None and (tuned := next(filter(saved_models.is_tuned, saved), None)):
+        raise BadInput(
+            _REASON,
+            f"spec.program.state: the program runs on {tuned!r}, a fine-tuned model, and a fine-tune begins with "
+            "models.student. Start from a program without one.",
+        )
+    saved_models.connect(student, before, spec, models, "spec.program.state")
 
 
 def load_state(program: dspy.Module, file: Path, where: str, advice: str) -> None:
@@ -130,14 +141,16 @@ def load_metric(spec: CompilationSpec) -> Callable[..., Any]:
     found = load(spec.metric.entrypoint, where, reason)
     if not callable(found):
         raise BadInput(reason, f'{where}: "{spec.metric.entrypoint}" is a {type(found).__name__}, not a function.')
-    gepa = spec.optimizer.which == "gepa"
+    both = spec.optimizer.better_together
+    which = spec.optimizer.which if both is None else both.p.which
+    gepa = which == "gepa"
     shape = "(example, prediction, trace=None" + (", pred_name=None, pred_trace=None)" if gepa else ")")
     try:
         signature = inspect.signature(found)
     except ValueError:  # a builtin may have no signature
         signature = None
     try:
-        for count in _METRIC_ARGUMENTS.get(spec.optimizer.which, (2, 3)):
+        for count in _METRIC_ARGUMENTS.get(which, (2, 3)):
             if signature is not None:
                 signature.bind(*[None] * count)
     except TypeError:
