@@ -44,10 +44,14 @@ def _filled(server: str, model: Mapping[str, Any]) -> str:
         "ollama": f"ADAPTER {adapter}" if is_adapter else "",
     }
     whole = model["base"] if is_adapter else f"/weights/{folder}/model"
-    return Template((HERE / SERVERS[server]).read_text(encoding="utf-8")).substitute(
+    text = (HERE / SERVERS[server]).read_text(encoding="utf-8")
+    if not is_adapter:  # only an adapter needs the base
+        text = "".join(line for line in text.splitlines(keepends=True) if not line.rstrip().endswith("# of the base"))
+    return Template(text.replace("  # of the base", "")).substitute(
         name=_name(model),
         claim=claim,
         base=model["base"],
+        served=model["base"] if is_adapter else _name(model),
         model=whole,
         gguf="/base/model.gguf" if is_adapter else f"/weights/{folder}/model.gguf",
         revision=f"--revision {weights['revision']}" if weights.get("revision") and is_adapter else "",

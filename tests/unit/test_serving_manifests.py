@@ -27,7 +27,7 @@ def printed(server: str, tmp_path: Path, **weights: Any) -> subprocess.Completed
     ("server", "kind", "words"),
     [
         ("vllm", "adapter", [f"--lora-modules ft-{KEY[:12]}=/weights/{KEY}/adapter", f"--revision {'a' * 40}"]),
-        ("vllm", "model", [f"vllm serve /weights/{KEY}/model"]),
+        ("vllm", "model", [f"vllm serve /weights/{KEY}/model --served-model-name ft-{KEY[:12]} "]),
         ("llama-cpp", "adapter", [f"--lora /weights/{KEY}/adapter.gguf", "--model /base/model.gguf"]),
         ("llama-cpp", "model", [f"--model /weights/{KEY}/model.gguf"]),
     ],
@@ -44,6 +44,8 @@ def test_a_server_gets_the_weights_under_the_name_in_the_program(
     assert volume["persistentVolumeClaim"]["claimName"] == "adapters"
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
     assert "b" * 64 in ended.stdout
+    assert ("llama-base" in ended.stdout) == (server == "llama-cpp" and kind == "adapter")
+    assert "of the base" not in ended.stdout
 
 
 def test_ollama_gets_base_and_adapter(tmp_path: Path) -> None:
