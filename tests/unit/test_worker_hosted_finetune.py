@@ -1,5 +1,6 @@
 """Looks at a fine-tune create one file and one job, whatever the provider answers and whenever a process dies."""
 
+import contextlib
 import json
 import random
 from collections.abc import Iterator
@@ -211,7 +212,7 @@ def test_a_failed_job_ends_the_run_and_a_new_run_makes_another(
 ) -> None:
     provider.set_tuning(fails="server_error")
     wanted = order()
-    with pytest.raises(BadInput, match=r"has failed: server_error: The job has failed. A new run creates another job."):
+    with pytest.raises(BadInput, match=r"has failed: server_error: The job has failed. With another finetune"):
         Run(client, wanted).end()
     provider.set_tuning()
     Run(client, wanted).end()
@@ -318,7 +319,10 @@ def test_a_model_that_somebody_has_deleted_ends_the_run(client: openai.OpenAI, p
     assert gone.value.reason == "FineTuneFailed"
 
 
-def test_a_base_that_retires_too_soon_is_not_paid_for(client: openai.OpenAI, provider: RunningProvider) -> None:
+def test_a_base_that_retires_too_soon_is_not_paid_for(
+    client: openai.OpenAI, provider: RunningProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosted, "TIMEOUT", 10.0)
     provider.set_tuning(retires=40 * 86400)
     run = Run(client, order(), lifetime=41)
     with pytest.raises(BadInput, match=r"retires openai/small on 1970-02-10, and .* is 41") as refused:
@@ -342,12 +346,22 @@ def test_a_job_that_is_paid_for_is_used_though_its_base_retires(
     assert later.paid == []
 
 
-def test_a_provider_that_shows_no_model_retires_none(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise openai.APIConnectionError(request=httpx.Request("GET", "http://p/v1/models/small"))
+REQUEST = httpx.Request("GET", "http://p/v1/models/small")
+NO_ENDPOINT = openai.NotFoundError("no such path", response=httpx.Response(404, request=REQUEST), body=None)
 
-    shown = type("", (), {"models": type("", (), {"retrieve": staticmethod(missing)})})
-    retirement.check(shown, order(), 0, 90)  # type: ignore[arg-type]
+
+@pytest.mark.parametrize(
+    ("error", "is_asked_again"), [(NO_ENDPOINT, False), (openai.APIConnectionError(request=REQUEST), True)]
+)
+def test_a_provider_without_such_an_endpoint_retires_none_and_one_that_is_silent_is_asked_again(
+    error: Exception, is_asked_again: bool
+) -> None:
+    def missing(name: str) -> Any:
+        raise error
+
+    shown: Any = type("", (), {"models": type("", (), {"retrieve": staticmethod(missing)})})
+    with pytest.raises(openai.APIConnectionError) if is_asked_again else contextlib.nullcontext():
+        retirement.check(shown, order(), 0, 90)
 
 
 @pytest.mark.parametrize(
@@ -362,6 +376,7 @@ def test_a_provider_that_shows_no_model_retires_none(client: openai.OpenAI, monk
         ({"deprecation": "2027-01-15T08:00:00Z"}, 1_800_000_000),
         ({"shutdown_date": 1_900_000_000, "deprecation_date": 1_800_000_000}, 1_800_000_000),
         ({"shutdown_date": "soon"}, None),
+        ({"shutdown_date": 0}, None),
         ({"shutdown_date": True}, None),
         ({"shutdown_date": 1e300}, None),
         ({"shutdown_date": ["2027-01-15"]}, None),

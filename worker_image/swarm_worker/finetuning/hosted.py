@@ -34,7 +34,7 @@ SURE: Final = 2
 """After so many looks without it, it has not been created."""
 MISSING: Final = 5
 """After so many looks at a job that is neither there nor in the list, it is gone."""
-NEW_JOB: Final = "A new run creates another job. On your machine, a new run is one with another --journal."
+NEW_JOB: Final = "With another finetune.seed, another job begins, and no finished LM call is paid for again."
 TIMEOUT: Final = 60.0
 Made = TypeVar("Made", FileObject, FineTuningJob)
 UNCLEAR: Final = frozenset({408, 409, 423, 425, 429})

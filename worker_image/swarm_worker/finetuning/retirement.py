@@ -22,13 +22,14 @@ def check(client: openai.OpenAI, order: Order, now: float, days: int) -> None:
     """Raises BadInput if the provider shows that it retires an order's base in fewer days.
 
     Nothing else that the provider answers says anything: some providers have no such endpoint, and some no such field.
+    Without an answer, the error of the client is raised, and nothing is paid for yet.
 
     Args:
         now: seconds since 1970.
     """
     if not days:
         return
-    with contextlib.suppress(openai.APIError):
+    with contextlib.suppress(openai.APIStatusError):
         end = retires(client.models.retrieve(order.base.partition("/")[2]).model_extra or {})
         if end is not None and end - now < days * DAY:
             raise BadInput(
