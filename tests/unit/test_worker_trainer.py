@@ -65,6 +65,7 @@ def test_a_trainer_without_weights_has_failed(tmp_path: Path, files: tuple[str, 
     with pytest.raises(BadInput, match="there are no weights") as caught:
         made(written(tmp_path, *files))
     assert caught.value.reason == "FineTuneFailed"
+    assert ("model/pytorch_model.bin may run code" in str(caught.value)) == ("model/pytorch_model.bin" in files)
 
 
 def test_a_link_to_a_file_elsewhere_is_not_kept(tmp_path: Path) -> None:

@@ -75,9 +75,11 @@ def made(out: Path, key: str, name: str, base: Mapping[str, str]) -> tuple[Manif
     kept = [path for path in found if path.suffix in SUFFIXES and not path.is_symlink()]
     kind = next((kind for kind in (ADAPTER, MODEL) if any(_kind(path, out) == kind for path in kept)), None)
     if kind is None or not any(path.suffix in WEIGHTS for path in kept if _kind(path, out) == kind):
+        others = ", ".join(path.relative_to(out).as_posix() for path in found if path not in kept)[:200]
+        code = f" {others} may run code when it is loaded, so it is not kept." if others else ""
         raise BadInput(
             WorkerReason.FINE_TUNE_FAILED,
-            f"the trainer has ended well, and there are no weights in ${names.ENV_OUT_DIR}. It must write "
+            f"the trainer has ended well, and there are no weights in ${names.ENV_OUT_DIR}.{code} It must write "
             "adapter/*.safetensors, model/*.safetensors, adapter.gguf or model.gguf there.",
         )
     files = {path.relative_to(out).as_posix(): File(sha256=_sha256(path), bytes=path.stat().st_size) for path in kept}

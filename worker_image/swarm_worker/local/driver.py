@@ -281,6 +281,8 @@ class Driver:
                     self._refused = allowance if alone else None
                     failed = [ended for ended in ends.values() if not (ended.is_done or ended.is_refused)]
                     last = f"{failed[-1].reason}: {failed[-1].message}" if failed else ""
+                    if failed and assignment.trains:
+                        last += f". See the trainer's output in train-{round_:04d}-{assignment.attempt}-0000.log"
 
     def _wait(self, until: datetime) -> None:
         """Waits while no process runs, unless somebody stops the run or its time is over."""

@@ -188,6 +188,12 @@ def _collecting(given: api.BootstrapFinetune, student: dspy.Module, note: Note) 
             f"{len(kept)} of {len(dataset)} runs of the teacher became training rows: the metric rejected "
             f"{out['rejected']}, {out['raised']} raised, and {out['unparsed']} could not be parsed."
         )
+        good = [score for score in scores if _is_good(score, given.min_score)]
+        if weak := [score for score in good if score < max(good)]:
+            note(
+                f"{len(weak)} of these {len(good)} runs have lower scores than the best ({min(weak):g} to "
+                f"{max(good):g}). With minScore: {max(good):g}, they do not become rows."
+            )
         if not tuning.is_imaginary():
             _check_teacher(given, scores)
             _check_rows(given, student, kept, len(dataset), note)
