@@ -16,6 +16,7 @@ from support.wire_spec import a_spec
 from swarm_wire.spec.bootstrap_finetune import BootstrapFinetune
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_worker.errors import BadInput
+from swarm_worker.finetuning.order import json_lines
 from swarm_worker.user import finetuning
 from swarm_worker.user.data import Data
 
@@ -122,10 +123,20 @@ def tune(monkeypatch: pytest.MonkeyPatch, url: str) -> Callable[..., Any]:
     def model(name: str) -> dspy.LM:
         return dspy.LM(f"openai/{name}", api_base=url, api_key="key", cache=False)
 
-    def run(tickets: list[str], program: Any = None, metric: Any = exact, **given: Any) -> tuple[list[Any], list[str]]:
+    def run(
+        tickets: list[str], program: Any = None, metric: Any = exact, by_stock: bool = False, **given: Any
+    ) -> tuple[list[Any], list[str]]:
         notes: list[str] = []
         options = GIVEN.model_copy(update=given)
+        tuner.rows = []
         with dspy.context(lm=model("large"), adapter=ChatAdapter(use_json_adapter_fallback=False)):
+            if by_stock:
+                student = Bare()
+                student.set_lm(model("small"))
+                teacher = finetuning.taught_by(student, model("large"))
+                stock = bootstrap_finetune.BootstrapFinetune(metric=metric, exclude_demos=True, num_threads=2)
+                stock.compile(student, trainset=train(*tickets), teacher=teacher)
+                return tuner.rows, notes
             finetuning.finetuned(
                 program or Bare(),
                 given=options,
@@ -150,6 +161,8 @@ def test_examples_that_raise_or_cannot_be_parsed_are_left_out_and_counted(tune: 
     [rows], notes = tune([*good(95), *bad])
     assert len(rows) == 95
     assert not set(tickets_of(rows)) & set(bad)
+    [stocks], _ = tune(good(95), by_stock=True)
+    assert json_lines(rows) == json_lines(stocks), "stock itself ends after one bad example"
     assert notes[-1] == (
         "95 of 100 runs of the teacher became training rows: the metric rejected 0, 3 raised, and 2 could not be "
         "parsed."
