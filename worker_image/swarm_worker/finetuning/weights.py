@@ -6,7 +6,6 @@ a pod that was killed, and the next pod replaces it.
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from swarm_wire import names
 from swarm_wire.message_base import Figure, Message
 from swarm_wire.names import WorkerReason
 from swarm_worker.content import masking
+from swarm_worker.content.retries import tried
 from swarm_worker.content.storage_options import parsed_options, secrets_in
 from swarm_worker.errors import BadInput, StorageFailed
 
@@ -151,13 +151,8 @@ class Weights:
 
     def _tried(self, what: str, act: Callable[[], T]) -> T:
         """Calls the function and returns its result. Raises StorageFailed after some retries."""
-        for pause in PAUSES:
-            try:
-                return act()
-            except Exception:
-                time.sleep(pause)
         try:
-            return act()
+            return tried(act, PAUSES)
         except Exception as error:
             raise self._failed(what, error) from error
 

@@ -9,7 +9,6 @@ import functools
 import os
 import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, TypeVar
@@ -19,6 +18,7 @@ from swarm_wire.messages import STORED, Stored
 from swarm_wire.names import WorkerReason
 from swarm_wire.records import Record, RecordKind, frame_digest
 from swarm_worker.content import masking
+from swarm_worker.content.retries import tried
 from swarm_worker.content.storage_options import parsed_options, secrets_in
 from swarm_worker.errors import Drift, StorageFailed, SwarmError
 
@@ -145,15 +145,8 @@ class Depot:
 
     def _tried(self, what: str, act: Callable[[], T]) -> T:
         """Calls the function and returns its result. Raises Drift at once, and StorageFailed after some retries."""
-        for pause in PAUSES:
-            try:
-                return act()
-            except Drift:
-                raise
-            except Exception:
-                time.sleep(pause)
         with self._explained(what):
-            return act()
+            return tried(act, PAUSES)
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Any:
