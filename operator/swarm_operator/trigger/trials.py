@@ -60,7 +60,7 @@ def spec_for(template: Mapping[str, Any], trigger: str, model: str, wanted: NewM
     today = models["student"]
     new = {name: value for name, value in today.items() if name != "price"} | {"model": model}
     if wanted.price is not None:
-        new["price"] = _written(wanted.price)
+        new["price"] = wanted.price.as_written()
     made = {
         **template,
         "models": {**models, "student": new, CURRENT: today},
@@ -71,12 +71,8 @@ def spec_for(template: Mapping[str, Any], trigger: str, model: str, wanted: NewM
     for field in ("drift", "artifact", "suspend", "gate"):
         made.pop(field, None)
     if wanted.gate is not None:
-        made["gate"] = _written(wanted.gate)
+        made["gate"] = wanted.gate.as_written()
     git = (template.get("artifact") or {}).get("git")
     if git and git.get("pullRequest"):
         made["artifact"] = {"git": git}
     return made
-
-
-def _written(part: SpecModel) -> dict[str, Any]:
-    return part.model_dump(mode="json", by_alias=True, exclude_none=True)

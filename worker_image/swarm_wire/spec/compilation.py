@@ -1,6 +1,6 @@
 """The spec of a DSPyCompilation, and checks that concern several of its parts."""
 
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,7 @@ from swarm_wire.spec.program import Metric, Program
 from swarm_wire.spec.references import CompilationRef, SecretKeyRef
 from swarm_wire.spec.schema import SpecModel, api_name
 from swarm_wire.spec.swarm import Swarm
+from swarm_wire.spec.trainer import Trainer
 from swarm_wire.spec.variables import Variable, VariablesFrom
 
 TRAINED: Final = ("openai", "hosted_vllm")
@@ -247,10 +248,14 @@ class CompilationSpec(SpecModel):
         return self.distill or self.optimizer.rows
 
     @property
+    def trainer(self) -> Trainer | None:
+        """Returns the program of the user that trains; None if a provider trains, or if nothing is trained."""
+        return self.finetune.trainer if self.finetune is not None else None
+
+    @property
     def tuned_address(self) -> str:
         """Returns the base URL at which tuned models answer; an empty text means the provider's own."""
-        trainer = self.finetune.trainer if self.finetune is not None else None
-        served = trainer.serving.endpoint if trainer is not None else None
+        served = self.trainer.serving.endpoint if self.trainer is not None else None
         return (served or self.models.student.address).rstrip("/")
 
     @property
@@ -306,7 +311,3 @@ class CompilationSpec(SpecModel):
     def artifact_name(self, compilation: str) -> str:
         """Returns the name of the artifact's ConfigMap."""
         return self.artifact.config_map.name if self.artifact.config_map else f"{compilation}-artifact"
-
-    def as_written(self) -> dict[str, Any]:
-        """Returns the spec as JSON values with camelCase names."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -164,6 +164,10 @@ class SpecModel(BaseModel):
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
+    def as_written(self) -> dict[str, Any]:
+        """Returns the object as JSON values with camelCase names."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
     @model_validator(mode="after")
     def _numbers_are_bounded(self) -> Self:
         for name, field in type(self).model_fields.items():

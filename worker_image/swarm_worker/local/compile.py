@@ -25,7 +25,7 @@ def _check_trainer(spec: CompilationSpec, base: Path) -> None:
     Args:
         base: the folder in which its command runs.
     """
-    trainer = spec.finetune.trainer if spec.finetune is not None else None
+    trainer = spec.trainer
     if trainer is None:
         return
     program = trainer.command[0] if trainer.command else ""

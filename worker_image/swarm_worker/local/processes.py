@@ -88,8 +88,8 @@ class Ended:
 
 def _weights(folder: JournalFolder, manifest: Manifest) -> str:
     """Returns where trained weights go. A laptop has no claims."""
-    finetune = manifest.spec.finetune
-    url = finetune.trainer.output.url if finetune is not None and finetune.trainer is not None else None
+    trainer = manifest.spec.trainer
+    url = trainer.output.url if trainer is not None else None
     return url or folder.models.resolve().as_uri()
 
 

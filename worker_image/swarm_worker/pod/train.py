@@ -95,10 +95,9 @@ class Training:
         )
         bench = Bench(folder(names.ENV_TASKS_DIR, names.TASKS_DIR), Codec({}), depot)
         [ref] = read_assignment(folder(names.ENV_WORK_DIR, names.WORK_DIR)).slices[index]
-        given = request.spec.finetune
-        assert given is not None, "the run has a fine-tune"
-        assert given.trainer is not None, "its task is for a trainer"
-        return cls(process, request, given.trainer, Order.from_bytes(bench.payload(ref.task)), storage, budget)
+        trainer = request.spec.trainer
+        assert trainer is not None, "the task is for a trainer"
+        return cls(process, request, trainer, Order.from_bytes(bench.payload(ref.task)), storage, budget)
 
     @property
     def name(self) -> str:

@@ -51,6 +51,6 @@ def _connected(
                 f"has fine-tuned it, put that run's spec.finetune back. Otherwise remove {where}.",
             )
         return own
-    elsewhere = {"api_base": spec.tuned_address} if spec.finetune.trainer is not None else {}
+    elsewhere = {"api_base": spec.tuned_address} if spec.trainer is not None else {}
     tuned: dspy.LM = (own or models.student).copy(model=saved.model, **elsewhere)
     return tuned

@@ -22,6 +22,7 @@ from swarm_operator.compilation.api import (
 from swarm_operator.compilation.apply.metadata import Manifest, labels, owner, place
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import KeepAssignment, KeepRecords
+from swarm_operator.compilation.model.roles import dealt_role
 from swarm_operator.compilation.model.shards import Artifact, Shard
 from swarm_operator.compilation.model.world import Key, Run
 from swarm_wire import names, shards
@@ -99,9 +100,8 @@ def assignment_map(key: Key, kept: KeepAssignment) -> Manifest:
     The strikes in it are compressed, because after an outage each cell may have some.
     """
     given, strikes = kept.assignment, json.dumps(dict(kept.strikes)).encode()
-    role = ObjectKind.TRAIN if given.trains else ObjectKind.WORK
     return _config_map(
-        object_names.job(key.name, given.run_id, role, given.round, given.attempt),
+        object_names.job(key.name, given.run_id, dealt_role(given), given.round, given.attempt),
         key,
         {**labels(key, given.run_id, ObjectKind.ASSIGNMENT), **place(given.round, given.attempt)},
         data={names.ASSIGNMENT_FILE: given.to_json()},

@@ -8,15 +8,15 @@ from typing import Final
 
 from swarm_operator.compilation.apply import training
 from swarm_operator.compilation.apply.metadata import Manifest
+from swarm_operator.compilation.apply.pod_parts import placement, plain
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import StartJob
-from swarm_operator.compilation.model.roles import ROLES, Folder, trainer_of
+from swarm_operator.compilation.model.roles import ROLES, Folder
 from swarm_operator.compilation.model.shards import Shard
 from swarm_operator.compilation.model.world import Run
 from swarm_wire import names
 from swarm_wire.names import variable_prefix
 from swarm_wire.spec.git import GitDestination
-from swarm_wire.spec.schema import SpecModel
 from swarm_wire.spec.swarm import Swarm
 from swarm_wire.spec.variables import Variable
 
@@ -46,7 +46,7 @@ def pod_spec(order: StartJob, job: str) -> Manifest:
     # If data and the depot share a claim, the volume is that of the depot, which comes last and may be written to.
     volumes = {name: mounted[path] for path, name in _volume_names(mounted).items()}
     made = closed(_container(order, job, mounted), volumes, order.run.spec.swarm, order.seconds)
-    trainer = trainer_of(order.run.spec)
+    trainer = order.run.spec.trainer
     if trainer is None or not ROLES[order.role].trains:
         return made
     return training.pod(made, order, _variables(trainer.env))
@@ -92,10 +92,7 @@ def closed(container: Manifest, volumes: Mapping[str, Manifest], swarm: Swarm, s
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
         ],
     }
-    if swarm.node_selector:
-        made["nodeSelector"] = dict(swarm.node_selector)
-    if swarm.tolerations:
-        made["tolerations"] = [_written(toleration) for toleration in swarm.tolerations]
+    made |= placement(swarm)
     if swarm.image_pull_secrets:
         made["imagePullSecrets"] = [{"name": secret.name} for secret in swarm.image_pull_secrets]
     if swarm.service_account_name:
@@ -105,7 +102,7 @@ def closed(container: Manifest, volumes: Mapping[str, Manifest], swarm: Swarm, s
 
 def _container(order: StartJob, job: str, mounted: dict[str, Manifest]) -> Manifest:
     run, resources, role = order.run, order.run.spec.swarm.resources, ROLES[order.role]
-    given = _given(order, job) if role.repository is None else [*_plain(_own(run, job)), *_of_this_job(order)]
+    given = _given(order, job) if role.repository is None else [*plain(_own(run, job)), *_of_this_job(order)]
     return {
         "image": order.image or run.image,
         **({"imagePullPolicy": order.pull_policy} if order.pull_policy else {}),
@@ -225,7 +222,7 @@ def _own(run: Run, job: str) -> dict[str, str]:
 def _environment(order: StartJob, job: str) -> list[Manifest]:
     """Returns the environment variables that every pod with the worker image has, and those from Secrets."""
     run = order.run
-    plain = {
+    values = {
         **_own(run, job),
         names.ENV_IMAGE: run.image,
         names.ENV_GRACE_SECONDS: str(CELL_GRACE_SECONDS),
@@ -237,7 +234,7 @@ def _environment(order: StartJob, job: str) -> list[Manifest]:
         "PYTHONHASHSEED": "0",
     }
     return [
-        *_plain(plain),
+        *plain(values),
         *(
             {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
             for name, secret in ROLES[order.role].secrets(run.spec).items()
@@ -247,19 +244,15 @@ def _environment(order: StartJob, job: str) -> list[Manifest]:
 
 def _of_this_job(order: StartJob) -> list[Manifest]:
     """Returns the environment variables that only pods of this Job have."""
-    plain = training.environment(order.run.spec) if ROLES[order.role].trains else {}
+    values = training.environment(order.run.spec) if ROLES[order.role].trains else {}
     if order.rates.models:
-        plain |= {names.ENV_LIMITER: order.limiter, names.ENV_RATE_LIMITS: order.rates.to_json()}
+        values |= {names.ENV_LIMITER: order.limiter, names.ENV_RATE_LIMITS: order.rates.to_json()}
     if order.allowance.is_limited:
-        plain[names.ENV_ALLOWANCE] = order.allowance.to_json()
+        values[names.ENV_ALLOWANCE] = order.allowance.to_json()
     for name in ROLES[order.role].environment:
         if name in order.environment:
-            plain[name] = order.environment[name]
-    return _plain(plain)
-
-
-def _plain(values: dict[str, str]) -> list[Manifest]:
-    return [{"name": name, "value": value} for name, value in values.items()]
+            values[name] = order.environment[name]
+    return plain(values)
 
 
 def _variables(given: Iterable[Variable], prefix: str = "") -> list[Manifest]:
@@ -267,7 +260,7 @@ def _variables(given: Iterable[Variable], prefix: str = "") -> list[Manifest]:
     made = []
     for variable in given:
         if variable.value_from is not None:
-            value: Manifest = {"valueFrom": _written(variable.value_from)}
+            value: Manifest = {"valueFrom": variable.value_from.as_written()}
         else:
             # The kubelet expands $(NAME) and reads $$ as $, so each $ of a user's value is doubled.
             value = {"value": (variable.value or "").replace("$", "$$")}
@@ -277,14 +270,10 @@ def _variables(given: Iterable[Variable], prefix: str = "") -> list[Manifest]:
 
 def _variables_from(run: Run) -> Manifest:
     made = [
-        {**_written(source), "prefix": variable_prefix(number) + (source.prefix or "")}
+        {**source.as_written(), "prefix": variable_prefix(number) + (source.prefix or "")}
         for number, source in enumerate(run.spec.env_from)
     ]
     return {"envFrom": made} if made else {}
-
-
-def _written(part: SpecModel) -> Manifest:
-    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _depot(run: Run) -> dict[str, str]:

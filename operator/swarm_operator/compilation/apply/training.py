@@ -7,9 +7,9 @@ container keeps the result. The trainer gets no API key, and no folder of the ru
 from typing import Final
 
 from swarm_operator.compilation.apply.metadata import Manifest
+from swarm_operator.compilation.apply.pod_parts import placement, plain
 from swarm_operator.compilation.model import object_names
 from swarm_operator.compilation.model.actions import StartJob
-from swarm_operator.compilation.model.roles import trainer_of
 from swarm_wire import names
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.trainer import Trainer
@@ -23,7 +23,7 @@ GPU: Final = "nvidia.com/gpu"
 
 def volumes(spec: CompilationSpec) -> dict[str, Manifest]:
     """Returns the further volumes of a pod with a trainer, by mount path."""
-    trainer = trainer_of(spec)
+    trainer = spec.trainer
     assert trainer is not None, "the pod has a trainer"
     mounted: dict[str, Manifest] = {str(names.FINETUNE_DIR): {"emptyDir": {}}, str(names.OUT_DIR): {"emptyDir": {}}}
     if (base := trainer.base.volume) is not None:
@@ -36,7 +36,7 @@ def volumes(spec: CompilationSpec) -> dict[str, Manifest]:
 
 def environment(spec: CompilationSpec) -> dict[str, str]:
     """Returns the further variables of the containers of ours."""
-    trainer = trainer_of(spec)
+    trainer = spec.trainer
     return {names.ENV_WEIGHTS: trainer.output.url} if trainer is not None and trainer.output.url else {}
 
 
@@ -46,18 +46,12 @@ def pod(made: Manifest, order: StartJob, variables: list[Manifest]) -> Manifest:
     Args:
         variables: the environment of the trainer.
     """
-    trainer = trainer_of(order.run.spec)
+    trainer = order.run.spec.trainer
     assert trainer is not None, "the pod has a trainer"
     [own] = made["containers"]
-    placed: Manifest = {}
-    if trainer.node_selector:
-        placed["nodeSelector"] = dict(trainer.node_selector)
-    if trainer.tolerations:
-        dumped = (each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in trainer.tolerations)
-        placed["tolerations"] = list(dumped)
     return {
         **made,
-        **placed,
+        **placement(trainer),
         "initContainers": [
             {**own, "name": object_names.STAGE, "args": ["stage"]},
             _trainer(trainer, order, own, variables),
@@ -80,13 +74,13 @@ def _trainer(trainer: Trainer, order: StartJob, own: Manifest, variables: list[M
     mounts = [
         {**each, "readOnly": shared[path]} for each in own["volumeMounts"] if (path := each["mountPath"]) in shared
     ]
-    plain = {"HOME": "/tmp", names.ENV_FINETUNE_DIR: str(names.FINETUNE_DIR), names.ENV_OUT_DIR: str(names.OUT_DIR)}
+    values = {"HOME": "/tmp", names.ENV_FINETUNE_DIR: str(names.FINETUNE_DIR), names.ENV_OUT_DIR: str(names.OUT_DIR)}
     return {
         "name": object_names.TRAINER,
         "image": trainer.image or order.run.image,
         **({"imagePullPolicy": order.pull_policy} if order.pull_policy and not trainer.image else {}),
         **({"command": list(trainer.command)} if trainer.command else {}),
-        "env": [*({"name": name, "value": value} for name, value in plain.items()), *variables],
+        "env": [*plain(values), *variables],
         "resources": {
             "requests": {**trainer.resources.requested, **gpus},
             "limits": {**trainer.resources.limits, **gpus},

@@ -8,7 +8,7 @@ from typing import Final
 from swarm_operator.compilation.api import ObjectKind
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.model.actions import StartJob
-from swarm_operator.compilation.model.roles import ROLES, Folder
+from swarm_operator.compilation.model.roles import ROLES, Folder, dealt_role
 from swarm_operator.compilation.model.shards import Shard
 from swarm_wire import names
 from swarm_wire.messages import Assignment, Ending
@@ -65,8 +65,7 @@ def work_job(s: Situation, assignment: Assignment, allowance: Allowance) -> Star
     round_, slices = assignment.round, len(assignment.slices)
     tasks = s.world.journal.task_shards(round_)
     given = {Folder.TASKS: tasks, Folder.ASSIGNMENT: ()}
-    role = ObjectKind.TRAIN if assignment.trains else ObjectKind.WORK
-    made = _job(s, role, round_, assignment.attempt, allowance, given)
+    made = _job(s, dealt_role(assignment), round_, assignment.attempt, allowance, given)
     spec = made.run.spec
     if assignment.trains:
         assert spec.finetune is not None, "a trainer belongs to a fine-tune"

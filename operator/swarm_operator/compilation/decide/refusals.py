@@ -10,7 +10,6 @@ from swarm_operator.compilation.decide.moves import Move, fail, give_up
 from swarm_operator.compilation.decide.situation import Situation
 from swarm_operator.compilation.decide.transfers import unfetched
 from swarm_operator.compilation.model.pods import OVERDUE
-from swarm_operator.compilation.model.roles import trainer_of
 from swarm_operator.settings import MEBIBYTE
 from swarm_wire.messages import PROGRAM_FILES, PlanOutcome
 from swarm_wire.names import TERMINAL_EXITS, WorkerReason
@@ -74,7 +73,7 @@ def restricted(s: Situation) -> Move | None:
     # rule checks the RunRequest as well as the spec.
     specs = [spec, *([run.spec] if run else [])]
     images = [spec.image, *([run.image] if run else [])]
-    trainers = [trainer.image for each in specs if (trainer := trainer_of(each)) is not None]
+    trainers = [each.trainer.image for each in specs if each.trainer is not None]
     accounts = [each.swarm.service_account_name for each in specs]
     allowed_images = settings.allowed_images and (settings.worker_image, *settings.allowed_images)
     for field, values, allowed in (

@@ -7,13 +7,12 @@ from typing import Final
 
 from swarm_operator.compilation.api import ObjectKind
 from swarm_wire import names
-from swarm_wire.messages import PROGRAM_FILES
+from swarm_wire.messages import PROGRAM_FILES, Assignment
 from swarm_wire.records import RecordKind
 from swarm_wire.spec.compilation import CompilationSpec
 from swarm_wire.spec.data import SETS
 from swarm_wire.spec.git import GitDestination, GitRepository
 from swarm_wire.spec.references import SecretKeyRef
-from swarm_wire.spec.trainer import Trainer
 
 
 class Folder(StrEnum):
@@ -99,11 +98,6 @@ def destination(spec: CompilationSpec) -> GitDestination | None:
     return spec.artifact.git
 
 
-def trainer_of(spec: CompilationSpec) -> Trainer | None:
-    """Returns the program of the user that trains; None if no pod trains."""
-    return spec.finetune.trainer if spec.finetune is not None else None
-
-
 def fetched(spec: CompilationSpec) -> dict[str, str]:
     """Returns the URLs of what a run fetches before its first plan, by the values of `Snapshot.of`."""
     program = source(spec)
@@ -119,8 +113,7 @@ def _of_urls(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
 
 
 def _of_weights(spec: CompilationSpec) -> dict[str, SecretKeyRef]:
-    trainer = trainer_of(spec)
-    given = trainer.output.options if trainer is not None else None
+    given = spec.trainer.output.options if spec.trainer is not None else None
     return ({} if given is None else {names.ENV_WEIGHTS_OPTIONS: given.secret}) | _of_depot(spec)
 
 
@@ -201,3 +194,8 @@ ROLES: Final[Mapping[ObjectKind, Role]] = {
 """The job roles, by the value of LABEL_ROLE on Jobs and pods."""
 DEALT: Final = tuple(kind for kind, role in ROLES.items() if role.is_dealt)
 """The job roles whose pods run the cells of a round."""
+
+
+def dealt_role(assignment: Assignment) -> ObjectKind:
+    """Returns the job role whose pods run the slices of an assignment."""
+    return ObjectKind.TRAIN if assignment.trains else ObjectKind.WORK
